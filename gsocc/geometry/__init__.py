@@ -1,0 +1,1 @@
+"""Pure functions on points, rigid transforms, cameras and samples."""
