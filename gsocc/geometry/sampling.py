@@ -24,7 +24,10 @@ def sample_image(
 
 
 def sample_volume(
-    volume: Float[Tensor, "B C X Y Z"], grid: VoxelGrid, points_ego: Float[Tensor, "B P 3"], mode: str = "bilinear"
+    volume: Float[Tensor, "B C X Y Z"],
+    grid: VoxelGrid,
+    points_ego: Float[Tensor, "B P 3"],
+    mode: str = "bilinear",
 ) -> Float[Tensor, "B C P"]:
     """Sample a voxel volume at points of the ego frame, trilinearly ("bilinear") or "nearest"; zero outside."""
     index = grid.to_index(points_ego)  # (B, P, 3)

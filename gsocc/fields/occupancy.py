@@ -1,0 +1,57 @@
+"""The occupancy field: one free-space logit and K class logits per voxel."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from gsocc.structures.gaussians import VoxelGaussians
+from gsocc.structures.voxel_grid import VoxelGrid
+
+
+@dataclass(frozen=True)
+class OccupancyField:
+    """Voxels that are solid with probability ``o = 1 - sigmoid(free_logits)``.
+
+    As Gaussians (GSV, arXiv:2408.11447) the opacity of a voxel is ``o``. Along a ray the voxel is a medium of density
+    ``sigma = -ln(1 - o) / l`` with l the shortest voxel edge: a ray that crosses it over that length is stopped with
+    probability ``o``, so that one set of logits means the same to both renderers.
+
+    Attributes:
+        grid: Where the voxels are.
+        free_logits: Logit that a voxel is free.
+        class_logits: What is composited into semantics; K channels.
+    """
+
+    grid: VoxelGrid
+    free_logits: Float[Tensor, "B X Y Z"]
+    class_logits: Float[Tensor, "B K X Y Z"]
+
+    @classmethod
+    def from_logits(cls, grid: VoxelGrid, logits: Float[Tensor, "B K+1 X Y Z"]) -> "OccupancyField":
+        """Wrap a network's output, whose last channel is the free-space logit."""
+        return cls(grid, logits[:, -1], logits[:, :-1])
+
+    def occupancy(self) -> Float[Tensor, "B X Y Z"]:
+        """Return the probability in [0, 1] that a voxel is solid."""
+        return torch.sigmoid(-self.free_logits)
+
+    def features(self) -> Float[Tensor, "B K X Y Z"]:
+        """Return the class logits."""
+        return self.class_logits
+
+    def ray_values(self) -> Float[Tensor, "B X Y Z"]:
+        """Return the density in 1/m: -ln(1 - o) is softplus(-free_logits), which cannot overflow."""
+        return F.softplus(-self.free_logits) / min(self.grid.voxel_m)
+
+    def ray_alpha(
+        self, values: Float[Tensor, "*R S"], delta_m: Float[Tensor, "*R S"]
+    ) -> Float[Tensor, "*R S"]:
+        """Return ``1 - exp(-sigma delta)``, Eq. 3 of NeRF (arXiv:2003.08934)."""
+        return -torch.expm1(-values * delta_m)
+
+    def to_gaussians(self, scale_fraction: tuple[float, float, float]) -> VoxelGaussians:
+        """Return one Gaussian per voxel with opacity ``o``; `scale_fraction` is sigma over voxel edge, per axis."""
+        return VoxelGaussians(self.grid, scale_fraction, self.occupancy(), self.class_logits)

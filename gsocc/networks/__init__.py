@@ -1,0 +1,1 @@
+"""Image backbones, lifting, voxel decoders and the networks assembled from them."""

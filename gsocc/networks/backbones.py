@@ -1,0 +1,140 @@
+"""Image backbones from transformers, by name, without downloads.
+
+ResNets are built from their configuration with random weights; torchvision's ImageNet ``.pth`` files are accepted as
+their initialisation. Any other backbone of transformers is loaded from a local folder.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gsocc.errors import UserError
+
+# name -> (depths, hidden sizes, embedding size, layer type); `resnet_tiny` is for CPUs and tests.
+RESNETS: dict[str, tuple[list[int], list[int], int, str]] = {
+    "resnet_tiny": ([1, 1, 1, 1], [24, 48, 96, 128], 24, "basic"),
+    "resnet18": ([2, 2, 2, 2], [64, 128, 256, 512], 64, "basic"),
+    "resnet34": ([3, 4, 6, 3], [64, 128, 256, 512], 64, "basic"),
+    "resnet50": ([3, 4, 6, 3], [256, 512, 1024, 2048], 64, "bottleneck"),
+    "resnet101": ([3, 4, 23, 3], [256, 512, 1024, 2048], 64, "bottleneck"),
+}
+
+
+class Backbone(nn.Module):
+    """A pyramid of features at strides 4, 8, 16, ... of an image.
+
+    Attributes:
+        channels: Channels of each level, finest first.
+    """
+
+    def __init__(self, network: nn.Module, channels: list[int]) -> None:
+        super().__init__()
+        self.network = network
+        self.channels = channels
+        # ImageNet statistics: what the published weights expect, and a fair scaling for any others.
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return feature maps (N, C_l, H / 2^(l+2), W / 2^(l+2)) of RGB images (N, 3, H, W) in [0, 1]."""
+        return list(self.network((images - self.mean) / self.std).feature_maps)
+
+
+def build_backbone(
+    name: str, *, levels: int = 3, weights: Path | None = None, norm: str = "batch"
+) -> Backbone:
+    """Build a backbone.
+
+    Args:
+        name: One of `RESNETS`, or a local folder that transformers' ``save_pretrained`` wrote.
+        levels: How many pyramid levels to return, from stride 4 on.
+        weights: A torchvision ``.pth`` state dict for a ResNet; random initialisation without it.
+        norm: "batch" keeps batch normalisation; "group" replaces it by group normalisation, for batches of one rig.
+
+    Raises:
+        UserError: For an unknown name, or weights of another network.
+    """
+    from transformers import AutoBackbone, ResNetConfig  # 4 s to import: only when a network is built
+
+    stages = [f"stage{i + 1}" for i in range(levels)]
+    if name in RESNETS:
+        depths, hidden, embedding, layer = RESNETS[name]
+        config = ResNetConfig(
+            depths=depths[:levels],
+            hidden_sizes=hidden[:levels],
+            embedding_size=embedding,
+            layer_type=layer,
+            out_features=stages,
+        )
+        network = AutoBackbone.from_config(config)
+        if weights is not None:
+            _load_torchvision(network, weights, name, levels)
+    elif Path(name).is_dir():
+        if weights is not None:
+            raise UserError(
+                f"backbone {name}: a local folder brings its own weights; drop the weights option"
+            )
+        network = AutoBackbone.from_pretrained(name, out_features=stages, local_files_only=True)
+    else:
+        raise UserError(
+            f"backbone: expected one of {', '.join(RESNETS)} or a local folder of transformers, got {name!r}"
+        )
+    if norm == "group":
+        _replace_batch_norm(network)
+    elif norm != "batch":
+        raise UserError(f"backbone norm: expected batch or group, got {norm!r}")
+    return Backbone(network, list(network.channels))
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Return group normalisation with groups of about eight channels."""
+    groups = max(1, channels // 8)
+    while channels % groups:
+        groups -= 1
+    return nn.GroupNorm(groups, channels)
+
+
+def _replace_batch_norm(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            setattr(module, name, group_norm(child.num_features))
+        else:
+            _replace_batch_norm(child)
+
+
+def _load_torchvision(network: nn.Module, path: Path, name: str, levels: int) -> None:
+    if not path.is_file():
+        raise UserError(f"backbone weights: no file {path}; expected torchvision's ImageNet .pth of {name}")
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    translated = {
+        key: value for old, value in state.items() if (key := _torchvision_key(old, levels)) is not None
+    }
+    wanted = network.state_dict()
+    missing = sorted(k for k in wanted if k not in translated)
+    shapes = sorted(k for k in wanted if k in translated and translated[k].shape != wanted[k].shape)
+    if missing or shapes:
+        example = (missing + shapes)[0]
+        raise UserError(
+            f"backbone weights: {path} is not a torchvision state dict of {name}: "
+            f"{len(missing)} tensors missing, {len(shapes)} of another shape, for example {example}"
+        )
+    network.load_state_dict({k: translated[k] for k in wanted})
+
+
+def _torchvision_key(key: str, levels: int) -> str | None:
+    """Return transformers' name of a torchvision ResNet tensor, or None where the backbone has no such part."""
+    parts = key.split(".")
+    if parts[0] == "conv1":
+        return "embedder.embedder.convolution.weight"
+    if parts[0] == "bn1":
+        return f"embedder.embedder.normalization.{parts[1]}"
+    if not parts[0].startswith("layer") or int(parts[0][5:]) > levels:
+        return None
+    prefix = f"encoder.stages.{int(parts[0][5:]) - 1}.layers.{parts[1]}"
+    if parts[2] == "downsample":
+        kind = "convolution" if parts[3] == "0" else "normalization"
+        return f"{prefix}.shortcut.{kind}.{parts[4]}"
+    kind = "convolution" if parts[2].startswith("conv") else "normalization"
+    return f"{prefix}.layer.{int(parts[2][-1]) - 1}.{kind}.{parts[3]}"

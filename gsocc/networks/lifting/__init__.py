@@ -1,0 +1,5 @@
+"""From image features to voxel features."""
+
+from gsocc.networks.lifting.interpolation import InterpolationLift
+
+__all__ = ["InterpolationLift"]

@@ -1,0 +1,81 @@
+"""Images of a rig in, an occupancy field out."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gsocc.networks.backbones import Backbone
+from gsocc.networks.lifting import InterpolationLift
+from gsocc.networks.pyramid_head import PyramidHead
+from gsocc.networks.voxel_decoder import VOXEL_DECODERS
+from gsocc.structures.camera_rig import CameraRig
+from gsocc.structures.voxel_grid import VoxelGrid
+
+
+class OccupancyNet(nn.Module):
+    """Backbone, pyramid head, lifting and voxel decoder.
+
+    Args:
+        backbone: Shared over cameras.
+        grid: The voxels.
+        num_classes: Semantic classes K, without free space.
+        pyramid_width: Channels inside the pyramid head.
+        lift_channels: Channels that are lifted. Projecting to few before lifting costs little and saves most of it.
+        decoder: Name in `VOXEL_DECODERS`.
+        initial_occupancy: Probability that a voxel is solid before training. Too high hides everything behind the
+            first voxels; below 1/255 nothing is drawn and nothing is learned.
+        logit_gain: Factor on the raw free-space output, which speeds up the road from fog to surfaces.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        grid: VoxelGrid,
+        *,
+        num_classes: int,
+        pyramid_width: int = 64,
+        lift_channels: int = 64,
+        decoder: str = "hourglass3d",
+        initial_occupancy: float = 0.05,
+        logit_gain: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if not 1 / 255 < initial_occupancy < 1:
+            raise ValueError(
+                f"OccupancyNet: initial_occupancy must be in (1/255, 1), got {initial_occupancy}"
+            )
+        if decoder not in VOXEL_DECODERS:
+            raise ValueError(
+                f"OccupancyNet: decoder must be one of {sorted(VOXEL_DECODERS)}, got {decoder!r}"
+            )
+        self.grid = grid
+        self.backbone = backbone
+        self.pyramid = PyramidHead(backbone.channels, pyramid_width, lift_channels)
+        self.lift = InterpolationLift(grid)
+        self.decoder = VOXEL_DECODERS[decoder](grid, lift_channels, num_classes + 1)
+        self.logit_gain = logit_gain
+        self.free_bias = math.log((1 - initial_occupancy) / initial_occupancy)
+
+    def forward(
+        self,
+        images: Float[Tensor, "B V 3 H W"],
+        intrinsics: Float[Tensor, "B V 3 3"],
+        cam_to_ego: Float[Tensor, "B V 4 4"],
+    ) -> Float[Tensor, "B K+1 X Y Z"]:
+        """Return logits for `OccupancyField.from_logits`: K classes, then free space.
+
+        A plain tensor, so that DDP can follow it.
+
+        Args:
+            images: RGB in [0, 1].
+            intrinsics: K in pixels of `images`.
+            cam_to_ego: Camera poses, metres.
+        """
+        batch, views, _, height, width = images.shape
+        maps = self.pyramid(self.backbone(images.flatten(0, 1))).unflatten(0, (batch, views))
+        rig = CameraRig(intrinsics, cam_to_ego, (height, width))
+        raw = self.decoder(self.lift(maps.float(), rig))
+        free = raw[:, -1:] * self.logit_gain + self.free_bias
+        return torch.cat([raw[:, :-1], free], 1).float()

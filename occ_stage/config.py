@@ -1,0 +1,113 @@
+"""The configuration of a stage-2 run; one YAML file describes it."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from gsocc.config import Config
+from gsocc.engine.config import TrainConfig
+from gsocc.labels import OCC3D_CLASSES
+
+Size = tuple[int, int]  # H, W
+Vec3 = tuple[float, float, float]
+
+
+class DataConfig(Config):
+    """What is read, and at which size."""
+
+    dataset: Literal["nuscenes"] = "nuscenes"
+    root: Path
+    version: str = "v1.0-trainval"
+    index: Path | None = None  # default: where `gsocc index` writes it
+    train_split: str = "train"
+    val_split: str = "val"
+    train_tokens: Path | None = None  # file with one key-frame token per line, to restrict a split
+    val_tokens: Path | None = None
+    image_size: Size = (384, 640)
+    neighbours: Literal["sweeps", "keyframes"] = "sweeps"
+    color_jitter: float = Field(0.5, ge=0, le=1)  # probability per sample
+    self_mask: bool = False
+
+
+class GridConfig(Config):
+    """The voxels, ego frame."""
+
+    min_m: Vec3 = (-40.0, -40.0, -1.0)
+    shape: tuple[int, int, int] = (200, 200, 16)
+    voxel_m: Vec3 = (0.4, 0.4, 0.4)
+
+
+class ModelConfig(Config):
+    """The network."""
+
+    backbone: str = "resnet50"
+    backbone_weights: Path | None = None  # torchvision's ImageNet .pth
+    backbone_levels: int = Field(3, ge=1, le=4)
+    norm: Literal["batch", "group"] = "batch"
+    pyramid_width: int = 128
+    lift_channels: int = 64
+    decoder: Literal["bev_unet", "hourglass3d"] = "hourglass3d"
+    initial_occupancy: float = 0.05
+    logit_gain: float = 1.0
+    classes: tuple[str, ...] = tuple(c for c in OCC3D_CLASSES if c not in ("others", "other_flat"))
+
+    @model_validator(mode="after")
+    def _classes_exist(self) -> "ModelConfig":
+        unknown = [c for c in self.classes if c not in OCC3D_CLASSES]
+        if unknown:
+            raise ValueError(f"unknown classes {unknown}; the Occ3D classes are {', '.join(OCC3D_CLASSES)}")
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"a class is listed twice in {self.classes}")
+        return self
+
+
+class RendererConfig(Config):
+    """How the field is drawn into the cameras."""
+
+    name: Literal["splat_gsplat", "splat_cpu", "splat_torch", "volume", "volume_cpu"] = "splat_gsplat"
+    size: Size = (180, 320)
+    scale_fraction: Vec3 = (0.5, 0.5, 0.5)  # sigma of a Gaussian over the voxel edge; splats only
+    options: dict[str, float | int | str | bool] = {}  # passed to build_renderer
+
+
+class ObjectiveConfig(Config):
+    """Loss terms and their weights; 0 turns a term off."""
+
+    photometric: float = 1.0
+    ssim_weight: float = 0.85
+    photo_size: Size | None = None  # default: the render size
+    automask: bool = True
+    mask_sky: bool = False  # leave out pixels labelled sky: their depth is not defined
+    smoothness: float = 0.001
+    semantic: float = 0.05
+    class_weight_power: float = 0.5  # weight = frequency ** -power
+    sky_logit: float = 10.0  # logit of the sky channel where nothing is hit; scaled by 1 - opacity
+    far_m: float = 80.0  # depth of the background behind everything
+    total_variation: float = 0.01  # of the occupancy probability
+    entropy: float = 0.0  # of the occupancy probability
+
+
+class EvaluationConfig(Config):
+    """What is measured, and on which frames."""
+
+    max_samples: int | None = None  # of the validation split, evenly spread; all by default
+    validation_samples: int = 64  # used while training
+    threshold: float | None = None  # occupancy threshold; chosen on training samples by default
+    threshold_samples: int = 32
+    threshold_criterion: Literal["iou", "miou"] = "iou"
+    lattice: Literal["nearest", "trilinear"] = "nearest"  # how the field is read at Occ3D voxel centres
+    depth_size: Size | None = None  # default: native image size
+
+
+class OccConfig(Config):
+    """A stage-2 run."""
+
+    name: str
+    data: DataConfig
+    grid: GridConfig = GridConfig()
+    model: ModelConfig = ModelConfig()
+    renderer: RendererConfig = RendererConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    train: TrainConfig = TrainConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()

@@ -1,0 +1,133 @@
+"""What stage 2 minimises: the rendered field must explain the neighbouring images and the 2-D labels."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gsocc.engine.loop import LossReport
+from gsocc.fields.occupancy import OccupancyField
+from gsocc.labels import FREE, IGNORE, NUM_OCC3D_LABELS
+from gsocc.losses.photometric import minimum_reprojection, photometric_error, warp_to_target
+from gsocc.losses.regularizers import binary_entropy, total_variation
+from gsocc.losses.semantic import semantic_cross_entropy
+from gsocc.losses.smoothness import disparity_smoothness
+from gsocc.structures import RenderOutput, SurroundBatch, VoxelGrid
+from occ_stage.config import ObjectiveConfig
+from occ_stage.model import FieldRenderer, depth_with_background
+
+
+class OccObjective:
+    """The loss of a batch; callable as ``objective(model, batch)``.
+
+    Args:
+        config: Terms and weights.
+        grid: Voxels of the model's output.
+        renderer: Draws the field.
+        ids: Occ3D id of each class channel.
+        class_weights: One per class channel and one for sky, (K + 1,); None weighs all alike.
+    """
+
+    def __init__(
+        self,
+        config: ObjectiveConfig,
+        grid: VoxelGrid,
+        renderer: FieldRenderer,
+        ids: list[int],
+        class_weights: Tensor | None = None,
+    ) -> None:
+        self.config = config
+        self.grid = grid
+        self.renderer = renderer
+        self.class_weights = class_weights
+        # Occ3D id -> channel; classes that the model does not have are not supervised, sky is the last channel.
+        self.channel_of = torch.full((NUM_OCC3D_LABELS + 1,), IGNORE, dtype=torch.long)
+        self.channel_of[torch.tensor(ids)] = torch.arange(len(ids))
+        self.channel_of[FREE] = len(ids)
+
+    def __call__(self, model: nn.Module, batch: SurroundBatch) -> LossReport:
+        """Return the weighted terms of a batch and their sum."""
+        config = self.config
+        logits = model(batch.network_images, batch.intrinsics, batch.cam_to_ego)
+        field = OccupancyField.from_logits(self.grid, logits)
+        out = self.renderer(field, batch.rig)
+        depth_m = depth_with_background(out, config.far_m)
+        terms: dict[str, Tensor] = {}
+        if config.photometric or config.smoothness:
+            terms |= self._image_terms(depth_m, batch)
+        if config.semantic:
+            terms["semantic"] = config.semantic * self._semantic(out, batch)
+        if config.total_variation:
+            terms["total_variation"] = config.total_variation * total_variation(field.occupancy()[:, None])
+        if config.entropy:
+            terms["entropy"] = config.entropy * binary_entropy(field.occupancy())
+        return LossReport(torch.stack(list(terms.values())).sum(), terms)
+
+    def _image_terms(self, depth_m: Tensor, batch: SurroundBatch) -> dict[str, Tensor]:
+        """Photometric and smoothness terms at the photometric size."""
+        config = self.config
+        size = config.photo_size or self.renderer.size
+        images = _resize_images(batch.images, size)  # (B, T, V, 3, h, w)
+        if depth_m.shape[-2:] != size:
+            depth_m = F.interpolate(depth_m, size=size, mode="bilinear", align_corners=False)
+        depth_m = depth_m.flatten(0, 1)  # (BV, h, w)
+        target = images[:, 0].flatten(0, 1)
+        terms: dict[str, Tensor] = {}
+        if config.smoothness:
+            terms["smoothness"] = config.smoothness * disparity_smoothness(depth_m, target)
+        if not config.photometric:
+            return terms
+        intrinsics = batch.rig.resized(size).intrinsics.flatten(0, 1)
+        warped_errors, valid, identity = [], [], []
+        for f in range(1, images.shape[1]):
+            source = images[:, f].flatten(0, 1)
+            warped, inside = warp_to_target(source, depth_m, intrinsics, batch.cam_motion[:, f].flatten(0, 1))
+            warped_errors.append(photometric_error(warped, target, config.ssim_weight))
+            valid.append(inside & batch.frame_valid[:, f].flatten()[:, None, None])
+            if config.automask:
+                with torch.no_grad():
+                    identity.append(photometric_error(source, target, config.ssim_weight))
+        loss = minimum_reprojection(
+            torch.stack(warped_errors),
+            torch.stack(valid),
+            torch.stack(identity) if identity else None,
+            self._pixel_mask(batch, size),
+        )
+        terms["photometric"] = config.photometric * loss
+        return terms
+
+    def _pixel_mask(self, batch: SurroundBatch, size: tuple[int, int]) -> Tensor | None:
+        masks = []
+        if batch.valid_mask is not None:
+            masks.append(_resize_nearest(batch.valid_mask, size))
+        if self.config.mask_sky and batch.semantic_labels is not None:
+            masks.append(_resize_nearest(batch.semantic_labels, size) != FREE)
+        if not masks:
+            return None
+        return torch.stack(masks).all(0).flatten(0, 1)
+
+    def _semantic(self, out: RenderOutput, batch: SurroundBatch) -> Tensor:
+        if batch.semantic_labels is None:
+            raise ValueError("objective.semantic is not 0, but the data carry no semantic labels")
+        sky = self.config.sky_logit * (1 - out.opacity)[:, :, None]
+        logits = torch.cat([out.features, sky], 2).flatten(0, 1)  # (BV, K + 1, h, w)
+        labels = _resize_nearest(batch.semantic_labels, self.renderer.size).flatten(0, 1)
+        channels = self.channel_of.to(labels.device)[labels]  # the table's last entry answers -1
+        weights = None if self.class_weights is None else self.class_weights.to(logits.device)
+        return semantic_cross_entropy(logits, channels, weights)
+
+
+def _resize_images(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Shrink by averaging over areas, which does not alias."""
+    if images.shape[-2:] == size:
+        return images
+    return F.interpolate(images.flatten(0, 2), size=size, mode="area").unflatten(0, images.shape[:3])
+
+
+def _resize_nearest(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pick the value at each target pixel's centre; exact for labels and masks."""
+    height, width = values.shape[-2:]
+    if (height, width) == size:
+        return values
+    rows = ((torch.arange(size[0], device=values.device) + 0.5) * height / size[0]).long()
+    columns = ((torch.arange(size[1], device=values.device) + 0.5) * width / size[1]).long()
+    return values[..., rows[:, None], columns]
