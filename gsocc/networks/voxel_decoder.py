@@ -1,5 +1,7 @@
 """Networks on the lifted voxel features."""
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -26,7 +28,7 @@ class BevUnet(nn.Module):
         self.enter = _conv_block(folded, widths[0])
         self.down = nn.ModuleList(
             nn.Sequential(_conv_block(a, b, stride=2), _conv_block(b, b))
-            for a, b in zip(widths[:-1], widths[1:], strict=True)
+            for a, b in pairwise(widths)
         )
         self.up = nn.ModuleList(
             _conv_block(a + b, a) for a, b in zip(widths[-2::-1], widths[:0:-1], strict=True)
