@@ -1,0 +1,41 @@
+"""Scores with sum-reduced states: the same on one rank and on many. Names are `<protocol>:<metric>`."""
+
+from gsocc.metrics.above_ground import AboveGroundMetric, GroundLayersMetric, ground_layer_scores
+from gsocc.metrics.baselines import (
+    GroundPlaneCapSweep,
+    LabelPrior,
+    OccupancyGuess,
+    all_free,
+    all_occupied,
+    best_ground_plane_cap,
+    ground_plane,
+    ground_plane_depth,
+)
+from gsocc.metrics.depth import DEPTH_SCORES, DepthMetric
+from gsocc.metrics.names import metric_name, split_name
+from gsocc.metrics.occupancy import OccupancyMetric
+from gsocc.metrics.suite import OccupancyScores, OccupancySuite
+from gsocc.metrics.threshold import ThresholdChoice, ThresholdSweep
+
+__all__ = [
+    "DEPTH_SCORES",
+    "AboveGroundMetric",
+    "DepthMetric",
+    "GroundLayersMetric",
+    "GroundPlaneCapSweep",
+    "LabelPrior",
+    "OccupancyGuess",
+    "OccupancyMetric",
+    "OccupancyScores",
+    "OccupancySuite",
+    "ThresholdChoice",
+    "ThresholdSweep",
+    "all_free",
+    "all_occupied",
+    "best_ground_plane_cap",
+    "ground_layer_scores",
+    "ground_plane",
+    "ground_plane_depth",
+    "metric_name",
+    "split_name",
+]

@@ -1,0 +1,222 @@
+"""What the flat ground hides: scores of what stands on it, and where in height a prediction puts the ground.
+
+About 60 % of the visible occupied voxels of a street are its surface, so a flat plane scores well in plain
+IoU. These two metrics are blind to that surface, or look at nothing else.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+from torchmetrics import Metric
+
+from gsocc.labels import FREE, GROUND_CLASSES
+from gsocc.metrics.names import MaskName, metric_name, voxel_mask
+from gsocc.structures import OCC3D_GRID, OccupancyLabels, VoxelGrid
+
+
+def ground_layer(grid: VoxelGrid) -> int:
+    """Return the index of the height layer that holds z = 0, the ground under the vehicle.
+
+    Raises:
+        ValueError: Where the grid does not reach z = 0.
+    """
+    index = int(torch.floor(torch.tensor(-grid.min_m[2] / grid.voxel_m[2] + 1e-6)))
+    if not 0 <= index < grid.shape[2]:
+        raise ValueError(f"ground_layer: the grid spans z {grid.min_m[2]}..{grid.max_m[2]} m and misses z = 0")
+    return index
+
+
+def dilate(
+    occupied: Bool[Tensor, "B X Y Z"], radius_m: float, voxel_m: tuple[float, float, float]
+) -> Bool[Tensor, "B X Y Z"]:
+    """Mark every voxel whose centre lies within `radius_m` of the centre of a marked one, border included."""
+    reach = [int(radius_m / size + 1e-6) for size in voxel_m]
+    grown = occupied.clone()
+    shape = occupied.shape[1:]
+    for dx in range(-reach[0], reach[0] + 1):
+        for dy in range(-reach[1], reach[1] + 1):
+            for dz in range(-reach[2], reach[2] + 1):
+                squared = sum((d * s) ** 2 for d, s in zip((dx, dy, dz), voxel_m, strict=True))
+                if squared > radius_m**2 + 1e-6:
+                    continue
+                to, source = zip(*(_shifted(d, n) for d, n in zip((dx, dy, dz), shape, strict=True)), strict=True)
+                grown[(slice(None), *to)] |= occupied[(slice(None), *source)]
+    return grown
+
+
+def _shifted(offset: int, size: int) -> tuple[slice, slice]:
+    """Return where a shift by `offset` writes to and reads from along an axis."""
+    kept = max(size - abs(offset), 0)
+    return slice(max(offset, 0), max(offset, 0) + kept), slice(max(-offset, 0), max(-offset, 0) + kept)
+
+
+class AboveGroundMetric(Metric):
+    """F1, precision and recall of occupied voxels above the ground, whatever their class.
+
+    Counted are voxels under the mask, above the layer that holds z = 0 (on the Occ3D lattice: centres from
+    0.4 m up) and no further than `range_m` from the ego origin, measured horizontally. A predicted voxel is
+    right where a true one lies within `tolerance_m`, a true one is found where a predicted one does; both
+    only ever match voxels above the ground and under the mask, those just outside the range included, so that
+    the range cuts no pair apart. Counts are summed over frames and ranks before the ratio is taken.
+
+    Names: `occ3d/camera/16m:above_ground_f1`, with a tolerance `occ3d/camera/16m/0.8m:above_ground_f1`,
+    without a range `occ3d/camera:above_ground_f1`; likewise `above_ground_precision` and
+    `above_ground_recall`. F1 is 0 where nothing is predicted and something is there, NaN where neither is.
+    """
+
+    predicted: Tensor
+    predicted_right: Tensor
+    true: Tensor
+    true_found: Tensor
+    full_state_update = False
+    higher_is_better = True
+
+    def __init__(
+        self,
+        range_m: float | None = 16.0,
+        tolerance_m: float = 0.0,
+        grid: VoxelGrid = OCC3D_GRID,
+        mask: MaskName = "camera",
+    ) -> None:
+        super().__init__()
+        if range_m is not None and range_m <= 0:
+            raise ValueError(f"AboveGroundMetric: range_m must be positive or None, got {range_m}")
+        if tolerance_m < 0:
+            raise ValueError(f"AboveGroundMetric: tolerance_m must not be negative, got {tolerance_m}")
+        self.range_m = range_m
+        self.tolerance_m = tolerance_m
+        self.grid = grid
+        self.mask: MaskName = mask
+        for name in ("predicted", "predicted_right", "true", "true_found"):
+            self.add_state(name, torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    @property
+    def protocol(self) -> str:
+        """Name of the protocol: mask, range and tolerance."""
+        parts = [f"occ3d/{self.mask}"]
+        if self.range_m is not None:
+            parts.append(f"{self.range_m:g}m")
+        if self.tolerance_m:
+            parts.append(f"{self.tolerance_m:g}m" if self.range_m is not None else f"all/{self.tolerance_m:g}m")
+        return "/".join(parts)
+
+    def update(self, semantics: UInt8[Tensor, "B X Y Z"], labels: OccupancyLabels) -> None:
+        """Count one batch; `semantics` are labels 0..17, of which everything but 17 (free) is occupied.
+
+        Raises:
+            ValueError: Where the prediction is not on the metric's grid.
+        """
+        if tuple(semantics.shape[1:]) != self.grid.shape:
+            raise ValueError(
+                f"AboveGroundMetric: expected volumes of shape {self.grid.shape}, got {tuple(semantics.shape[1:])}"
+            )
+        first = ground_layer(self.grid) + 1
+        counted = voxel_mask(labels, self.mask)[..., first:]
+        predicted = (semantics[..., first:] != FREE) & counted
+        true = (labels.semantics[..., first:] < FREE) & counted
+        right, found = predicted & self._near(true), true & self._near(predicted)
+        near = self._in_range(semantics.device)
+        self.predicted += (predicted & near).sum()
+        self.predicted_right += (right & near).sum()
+        self.true += (true & near).sum()
+        self.true_found += (found & near).sum()
+
+    def compute(self) -> dict[str, float]:
+        """Return F1, precision and recall under their full names."""
+        precision = float(self.predicted_right.double() / self.predicted)
+        recall = float(self.true_found.double() / self.true)
+        missed_everything = int(self.predicted_right) == 0 or int(self.true_found) == 0
+        if int(self.predicted) + int(self.true) == 0:
+            f1 = float("nan")
+        else:
+            f1 = 0.0 if missed_everything else 2 * precision * recall / (precision + recall)
+        scores = {"f1": f1, "precision": precision, "recall": recall}
+        return {metric_name(self.protocol, f"above_ground_{k}"): v for k, v in scores.items()}
+
+    def _near(self, occupied: Bool[Tensor, "B X Y Z"]) -> Bool[Tensor, "B X Y Z"]:
+        return dilate(occupied, self.tolerance_m, self.grid.voxel_m) if self.tolerance_m else occupied
+
+    def _in_range(self, device: torch.device) -> Bool[Tensor, "X Y 1"]:
+        centers = self.grid.centers_m(device)[:, :, :1, :2]  # (X, Y, 1, 2)
+        distance_m = centers.norm(dim=-1)
+        return distance_m <= (float("inf") if self.range_m is None else self.range_m)
+
+
+class GroundLayersMetric(Metric):
+    """Mean predicted occupancy by height layer in columns of bare ground: where a prediction puts the ground.
+
+    A column (x, y) counts where the layer that holds z = 0 carries a ground class in the truth and is seen
+    under the mask, and nothing in the truth is occupied above it. All layers of such a column are averaged,
+    seen or not: what lies under the surface is never seen, and a ground that sits one layer too low shows
+    exactly there.
+    """
+
+    occupancy_sum: Tensor
+    occupied: Tensor
+    columns: Tensor
+    full_state_update = False
+
+    def __init__(self, grid: VoxelGrid = OCC3D_GRID, mask: MaskName = "camera") -> None:
+        super().__init__()
+        self.grid = grid
+        self.mask: MaskName = mask
+        layers = grid.shape[2]
+        self.add_state("occupancy_sum", torch.zeros(layers, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("occupied", torch.zeros(layers, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("columns", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(
+        self,
+        occupancy: Float[Tensor, "B X Y Z"],
+        semantics: UInt8[Tensor, "B X Y Z"],
+        labels: OccupancyLabels,
+    ) -> None:
+        """Add one batch.
+
+        Args:
+            occupancy: Probability in [0, 1] that a voxel is solid.
+            semantics: Predicted labels after the threshold; 17 is free.
+            labels: Truth of the same frames.
+        """
+        columns = self._bare_ground(labels)
+        self.occupancy_sum += occupancy[columns].double().sum(0)
+        self.occupied += (semantics[columns] != FREE).sum(0)
+        self.columns += columns.sum()
+
+    def compute(self) -> list[dict[str, float]]:
+        """Return a row per layer, lowest first: `z_m` of its centre, `occupancy`, `occupied_share`."""
+        z_min, dz = self.grid.min_m[2], self.grid.voxel_m[2]
+        occupancy = (self.occupancy_sum / self.columns).tolist()
+        share = (self.occupied.double() / self.columns).tolist()
+        return [
+            {"z_m": round(z_min + (k + 0.5) * dz, 6), "occupancy": mean, "occupied_share": part}
+            for k, (mean, part) in enumerate(zip(occupancy, share, strict=True))
+        ]
+
+    def _bare_ground(self, labels: OccupancyLabels) -> Bool[Tensor, "B X Y"]:
+        k = ground_layer(self.grid)
+        surface = labels.semantics[..., k]
+        is_ground = torch.zeros_like(surface, dtype=torch.bool)
+        for class_id in GROUND_CLASSES:
+            is_ground |= surface == class_id
+        clear_above = (labels.semantics[..., k + 1 :] == FREE).all(-1)
+        return is_ground & voxel_mask(labels, self.mask)[..., k] & clear_above
+
+
+def ground_layer_scores(layers: list[dict[str, Any]], mask: MaskName = "camera") -> dict[str, float]:
+    """Return the two layers that matter as named numbers: the ground layer and the one above it.
+
+    Raises:
+        ValueError: Where no layer holds z = 0.
+    """
+    spacing = layers[1]["z_m"] - layers[0]["z_m"] if len(layers) > 1 else float("inf")
+    at = [i for i, row in enumerate(layers) if abs(row["z_m"]) <= spacing / 2]
+    if not at:
+        raise ValueError(f"ground_layer_scores: no layer holds z = 0 among {[row['z_m'] for row in layers]}")
+    scores = {metric_name(f"occ3d/{mask}", "ground_layer_occupancy"): layers[at[-1]]["occupancy"]}
+    if at[-1] + 1 < len(layers):
+        above = layers[at[-1] + 1]["occupancy"]
+        scores[metric_name(f"occ3d/{mask}", "ground_layer_above_occupancy")] = above
+    return scores

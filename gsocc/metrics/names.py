@@ -1,0 +1,55 @@
+"""Names of protocols, and the one rule by which a number is named: `<protocol>:<metric>`."""
+
+import re
+from typing import Literal, get_args
+
+from jaxtyping import Bool
+from torch import Tensor
+
+from gsocc.structures import OccupancyLabels
+
+MaskName = Literal["camera", "camera&lidar", "all"]
+
+_NAME = re.compile(r"^[^:\s]+:[^:\s]+$")
+
+
+def metric_name(protocol: str, metric: str) -> str:
+    """Join a protocol and a metric into the name a number is printed and stored under.
+
+    Raises:
+        ValueError: Where a part is empty, or holds a colon or white space.
+    """
+    name = f"{protocol}:{metric}"
+    if not _NAME.match(name):
+        raise ValueError(f"metric_name: expected a protocol and a metric without colons and spaces, got {name!r}")
+    return name
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Split `<protocol>:<metric>` into its two parts.
+
+    Raises:
+        ValueError: Where the name has no protocol: a bare "miou" says nothing that can be compared.
+    """
+    if not _NAME.match(name):
+        raise ValueError(f"metric names are <protocol>:<metric>, for example occ3d/camera:iou; got {name!r}")
+    protocol, metric = name.split(":")
+    return protocol, metric
+
+
+def voxel_mask(labels: OccupancyLabels, mask: MaskName) -> Bool[Tensor, "*B X Y Z"]:
+    """Return the voxels that a protocol counts.
+
+    "camera" is Occ3D's own protocol, "camera&lidar" the one of the OccNeRF and GaussianOcc releases, which
+    replace the camera mask by the conjunction of both when they read it; "all" counts every voxel.
+
+    Raises:
+        ValueError: Where the mask has another name.
+    """
+    if mask == "camera":
+        return labels.mask_camera
+    if mask == "camera&lidar":
+        return labels.mask_camera & labels.mask_lidar
+    if mask == "all":
+        return labels.mask_camera.new_ones(labels.mask_camera.shape)
+    raise ValueError(f"voxel_mask: expected one of {get_args(MaskName)}, got {mask!r}")

@@ -1,0 +1,118 @@
+"""Occupancy against Occ3D truth: one pooled confusion matrix, and everything that is read off it.
+
+Published mIoU numbers cannot be compared as they stand: they differ in the voxels counted, in the classes
+averaged, and some average the IoU of every GPU instead of adding up counts. Here counts are added up over
+frames and ranks, and every number carries the name of its protocol: `occ3d/camera/15:miou` is the mean over
+15 classes of the voxels that a camera saw.
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+from torchmetrics import Metric
+
+from gsocc.labels import FREE, NUM_OCC3D_LABELS, OCC3D_15, OCC3D_17, OCC3D_CLASSES
+from gsocc.metrics.names import MaskName, metric_name, voxel_mask
+from gsocc.structures import OccupancyLabels
+
+ClassSet = Literal["17", "15", "present"]
+
+
+def class_iou(confusion: Int[Tensor, "K K"]) -> Float[Tensor, " K"]:
+    """Return the intersection over union of every label of a confusion matrix (truth, prediction).
+
+    NaN marks a label that neither the truth nor the prediction holds; one that only the prediction holds
+    scores 0.
+    """
+    hits = confusion.diagonal().double()
+    union = confusion.sum(0) + confusion.sum(1) - confusion.diagonal()
+    return hits / union.double()  # 0 / 0 is NaN, which is what an absent label has to be
+
+
+def geometry_iou(confusion: Int[Tensor, "18 18"]) -> float:
+    """Return the IoU of occupied against free, whatever the classes; NaN where everything is free in both."""
+    hits = confusion[:FREE, :FREE].sum()
+    union = confusion.sum() - confusion[FREE, FREE]
+    return float(hits.double() / union.double())
+
+
+def mean_iou(confusion: Int[Tensor, "18 18"], classes: ClassSet) -> float:
+    """Return the mean IoU over a set of classes; free space is never one of them.
+
+    "17" and "15" follow Occ3D's evaluator: a class that is absent from truth and prediction is left out of
+    the mean, one that is absent from the truth alone counts as 0. "present" averages over the classes that
+    the truth holds, so that the number of classes depends on the frames only and never on the predictor.
+    """
+    iou = class_iou(confusion)
+    if classes == "present":
+        return float(iou[:FREE][confusion[:FREE].sum(1) > 0].mean())  # the mean of nothing is NaN
+    return float(iou[list(OCC3D_17 if classes == "17" else OCC3D_15)].nanmean())
+
+
+class OccupancyMetric(Metric):
+    """Geometry IoU and mIoU on the Occ3D lattice, from one confusion matrix summed over frames and ranks.
+
+    `compute` gives, for the mask "camera":
+
+    - `occ3d/camera:iou`: occupied against free, classes ignored;
+    - `occ3d/camera/17:miou`, `occ3d/camera/15:miou`, `occ3d/camera/present:miou`: see `mean_iou` for absent
+      classes;
+    - `occ3d/camera/17:iou/<class>`: one per class, NaN where neither truth nor prediction hold it;
+    - `occ3d/camera:precision`, `occ3d/camera:recall`: of occupied voxels.
+
+    Truth outside 0..17 under the mask is not counted, as in the published evaluators.
+    """
+
+    confusion: Tensor
+    full_state_update = False
+    higher_is_better = True
+
+    def __init__(self, mask: MaskName = "camera") -> None:
+        super().__init__()
+        self.mask: MaskName = mask
+        self.add_state(
+            "confusion",
+            torch.zeros(NUM_OCC3D_LABELS, NUM_OCC3D_LABELS, dtype=torch.int64),
+            dist_reduce_fx="sum",
+        )
+
+    def update(self, semantics: UInt8[Tensor, "B X Y Z"], labels: OccupancyLabels) -> None:
+        """Count one batch of predictions.
+
+        Args:
+            semantics: Predicted labels, 0..16 for the classes and 17 for free.
+            labels: Truth of the same frames.
+
+        Raises:
+            ValueError: Where shapes differ or a prediction is above 17.
+        """
+        if semantics.shape != labels.semantics.shape:
+            raise ValueError(
+                f"OccupancyMetric: predictions of shape {tuple(semantics.shape)} do not fit truth of shape "
+                f"{tuple(labels.semantics.shape)}; resample them to the Occ3D lattice first"
+            )
+        counted = voxel_mask(labels, self.mask) & (labels.semantics <= FREE)
+        predicted, truth = semantics[counted].long(), labels.semantics[counted].long()
+        if predicted.numel() and int(predicted.max()) > FREE:
+            raise ValueError(f"OccupancyMetric: predicted labels must be 0..{FREE}, got {int(predicted.max())}")
+        counts = torch.bincount(truth * NUM_OCC3D_LABELS + predicted, minlength=NUM_OCC3D_LABELS**2)
+        self.confusion += counts.reshape(NUM_OCC3D_LABELS, NUM_OCC3D_LABELS)
+
+    def compute(self) -> dict[str, float]:
+        """Return every score under its full name."""
+        protocol = f"occ3d/{self.mask}"
+        confusion = self.confusion
+        hits = confusion[:FREE, :FREE].sum().double()
+        scores = {
+            metric_name(protocol, "iou"): geometry_iou(confusion),
+            metric_name(protocol, "precision"): float(hits / confusion[:, :FREE].sum()),
+            metric_name(protocol, "recall"): float(hits / confusion[:FREE].sum()),
+        }
+        class_sets: tuple[ClassSet, ...] = ("17", "15", "present")
+        for classes in class_sets:
+            scores[metric_name(f"{protocol}/{classes}", "miou")] = mean_iou(confusion, classes)
+        for name, iou in zip(OCC3D_CLASSES, class_iou(confusion).tolist(), strict=False):
+            scores[metric_name(f"{protocol}/17", f"iou/{name}")] = iou
+        return scores
