@@ -1,0 +1,174 @@
+"""Blend per-pixel voxel lists front to back, and the exact gradient of it.
+
+Feature rows are padded to a multiple of `LANES` so that the inner loops have a fixed length and vectorise.
+fastmath is limited to "contract" (fused multiply-add) and "reassoc" (the order of a dot product): NaN and infinity
+keep their meaning, so broken input shows in the output.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+LANES = 8
+"""Multiple to which the channels of a feature row are padded."""
+
+CHUNK = 32
+"""Pixels that a thread takes at a time; chunks are dealt out in turn, which balances sky against street."""
+
+_ONE = np.float32(1.0)
+_FAST = {"contract", "reassoc"}
+
+
+@njit(parallel=True, cache=True, nogil=True, fastmath=_FAST)
+def blend_forward(
+    offsets, entry_voxel, entry_kernel, depths, opacities, rows, alpha_min, alpha_max, t_min, threads,
+    out_features, out_depth, out_opacity, out_transmittance, out_last,
+):  # fmt: skip
+    """Composite the lists of every view.
+
+    Args:
+        offsets: (V * P + 1,) int64, where each pixel's list starts.
+        entry_voxel: (E,) int32.
+        entry_kernel: (E,) float32, exp(-sigma).
+        depths: (V, N) float32, depth of each voxel centre in metres.
+        opacities: (N,) float32.
+        rows: (N, Cp) float32, features padded with zeros.
+        alpha_min: float32, smaller alphas are skipped.
+        alpha_max: float32, larger alphas are clamped.
+        t_min: float32, blending stops before the entry that would leave this much light or less.
+        threads: Number of parallel tasks.
+        out_features: (V, C, P) float32, written; as are the following.
+        out_depth: (V, P) float32, sum(w z).
+        out_opacity: (V, P) float32, sum(w).
+        out_transmittance: (V, P) float32, the light that is left.
+        out_last: (V, P) int32, entries up to the stop.
+    """
+    views, channels, pixels = out_features.shape
+    padded = rows.shape[1]
+    blocks = padded // LANES
+    chunks = (views * pixels + CHUNK - 1) // CHUNK
+    for thread in prange(threads):
+        sums = np.empty(padded, np.float32)
+        for chunk in range(thread, chunks, threads):
+            for pixel in range(chunk * CHUNK, min((chunk + 1) * CHUNK, views * pixels)):
+                view = pixel // pixels
+                place = pixel - view * pixels
+                sums[:] = np.float32(0.0)
+                light = _ONE
+                opacity = np.float32(0.0)
+                depth = np.float32(0.0)
+                begin = offsets[pixel]
+                end = offsets[pixel + 1]
+                stop = end
+                for entry in range(begin, end):
+                    voxel = entry_voxel[entry]
+                    alpha = opacities[voxel] * entry_kernel[entry]
+                    if alpha < alpha_min:
+                        continue
+                    if alpha > alpha_max:
+                        alpha = alpha_max
+                    left = light * (_ONE - alpha)
+                    if left <= t_min:
+                        stop = entry
+                        break
+                    weight = alpha * light
+                    light = left
+                    opacity += weight
+                    depth += weight * depths[view, voxel]
+                    for block in range(blocks):
+                        for lane in range(LANES):
+                            sums[block * LANES + lane] += weight * rows[voxel, block * LANES + lane]
+                for channel in range(channels):
+                    out_features[view, channel, place] = sums[channel]
+                out_depth[view, place] = depth
+                out_opacity[view, place] = opacity
+                out_transmittance[view, place] = light
+                out_last[view, place] = stop - begin
+
+
+@njit(parallel=True, cache=True, nogil=True, fastmath=_FAST)
+def blend_backward(
+    offsets, entry_voxel, entry_kernel, depths, opacities, rows, alpha_min, alpha_max, transmittance, last,
+    grad_features, grad_depth, grad_opacity, grad_rows, grad_opacities, touched,
+):  # fmt: skip
+    """Accumulate the gradients to opacities and features, each task into its own buffer.
+
+    Lists are walked from the stop to the front; the light in front of an entry follows by division, which
+    alpha_max < 1 keeps well conditioned. The gradient of a clamped alpha is zero, as in gsplat.
+
+    Args:
+        offsets: As in `blend_forward`, as are the arguments up to alpha_max.
+        transmittance: (V, P), of the forward pass.
+        last: (V, P) int32, of the forward pass.
+        grad_features: (V, C, P).
+        grad_depth: (V, P).
+        grad_opacity: (V, P).
+        grad_rows: (threads, N, Cp) float32, zeros, added to.
+        grad_opacities: (threads, N) float32, zeros, added to.
+        touched: (threads, N) bool, False, set where a buffer holds something.
+    """
+    views, channels, pixels = grad_features.shape
+    padded = rows.shape[1]
+    blocks = padded // LANES
+    chunks = (views * pixels + CHUNK - 1) // CHUNK
+    threads = grad_rows.shape[0]
+    for thread in prange(threads):
+        grad = np.zeros(padded, np.float32)
+        for chunk in range(thread, chunks, threads):
+            for pixel in range(chunk * CHUNK, min((chunk + 1) * CHUNK, views * pixels)):
+                view = pixel // pixels
+                place = pixel - view * pixels
+                count = last[view, place]
+                if count == 0:
+                    continue
+                for channel in range(channels):
+                    grad[channel] = grad_features[view, channel, place]
+                grad_d = grad_depth[view, place]
+                grad_o = grad_opacity[view, place]
+                light = transmittance[view, place]
+                behind = np.float32(0.0)
+                begin = offsets[pixel]
+                for entry in range(begin + count - 1, begin - 1, -1):
+                    voxel = entry_voxel[entry]
+                    kernel = entry_kernel[entry]
+                    alpha = opacities[voxel] * kernel
+                    if alpha < alpha_min:
+                        continue
+                    clamped = alpha > alpha_max
+                    if clamped:
+                        alpha = alpha_max
+                    inverse = _ONE / (_ONE - alpha)
+                    light *= inverse
+                    weight = alpha * light
+                    value = grad_o + grad_d * depths[view, voxel]
+                    for block in range(blocks):
+                        for lane in range(LANES):
+                            value += grad[block * LANES + lane] * rows[voxel, block * LANES + lane]
+                            grad_rows[thread, voxel, block * LANES + lane] += weight * grad[block * LANES + lane]
+                    touched[thread, voxel] = True
+                    if not clamped:
+                        grad_opacities[thread, voxel] += kernel * (light * value - behind * inverse)
+                    behind += weight * value
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def sum_buffers(grad_rows, grad_opacities, touched, out_features, out_opacities):
+    """Add up the tasks' buffers of `blend_backward`, reading only what was touched.
+
+    Args:
+        grad_rows: (threads, N, Cp).
+        grad_opacities: (threads, N).
+        touched: (threads, N) bool.
+        out_features: (C, N) float32, written.
+        out_opacities: (N,) float32, written.
+    """
+    channels, voxels = out_features.shape
+    for voxel in prange(voxels):
+        total = np.float32(0.0)
+        for channel in range(channels):
+            out_features[channel, voxel] = np.float32(0.0)
+        for thread in range(grad_rows.shape[0]):
+            if touched[thread, voxel]:
+                total += grad_opacities[thread, voxel]
+                for channel in range(channels):
+                    out_features[channel, voxel] += grad_rows[thread, voxel, channel]
+        out_opacities[voxel] = total

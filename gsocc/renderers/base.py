@@ -1,0 +1,179 @@
+"""What every renderer is: the protocol, the options that splats share, and the checks before a kernel runs."""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any, NoReturn, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gsocc.fields.base import Field
+from gsocc.renderers.constants import ALPHA_MAX, EPS2D_PX, NEAR_M, OPACITY_MIN
+from gsocc.structures import CameraRig, Gaussians, RenderOutput, VoxelGaussians
+
+Scene = Gaussians | VoxelGaussians | Field
+"""What can be drawn; which of them a renderer draws stands in its `scene_kinds`."""
+
+
+@runtime_checkable
+class Renderer(Protocol):
+    """Draws a scene into the cameras of a rig."""
+
+    scene_kinds: tuple[type, ...]
+
+    @classmethod
+    def option_names(cls) -> tuple[str, ...]:
+        """Return the names of the keyword arguments that build this renderer."""
+
+    def render(self, scene: Scene, rig: CameraRig) -> RenderOutput:
+        """Draw the scene into every camera.
+
+        Args:
+            scene: One of `scene_kinds`, with as many batch items as the rig.
+            rig: The cameras, on the scene's device.
+
+        Raises:
+            TypeError: Where the scene is of a kind that this renderer cannot draw.
+            ValueError: Where shapes or values cannot be drawn.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplatOptions:
+    """Options of every splatting renderer.
+
+    Attributes:
+        near_m: Centres at this depth or nearer are not drawn.
+        alpha_max: Upper bound of alpha: 0.999 as in gsplat 1.5.3, 0.99 in the Inria lineage.
+        eps2d_px: Variance in px^2 added to both axes of a projected Gaussian.
+        cache: Keep what depends on the rig alone, for `VoxelGaussians`, where the renderer has a way to.
+        cache_max_gb: Upper bound of what the cache holds, in 1e9 bytes.
+    """
+
+    near_m: float = NEAR_M
+    alpha_max: float = ALPHA_MAX
+    eps2d_px: float = EPS2D_PX
+    cache: bool = True
+    cache_max_gb: float = 2.0
+
+    def __post_init__(self) -> None:
+        require_range("near_m", self.near_m, 0.0, math.inf)
+        require_range("alpha_max", self.alpha_max, 0.0, 1.0)
+        require_range("eps2d_px", self.eps2d_px, 0.0, math.inf)
+        require_range("cache_max_gb", self.cache_max_gb, 0.0, math.inf)
+
+
+def require_range(name: str, value: float, low: float, high: float) -> None:
+    """Raise ValueError unless low < value < high."""
+    if not low < value < high:
+        raise ValueError(f"renderer.{name} must lie between {low:g} and {high:g} (exclusive), got {value!r}")
+
+
+def option_names(options: type) -> tuple[str, ...]:
+    """Return the field names of an options dataclass."""
+    return tuple(field.name for field in fields(options))
+
+
+def refuse(scene: Any, renderer: str, kinds: tuple[type, ...]) -> NoReturn:
+    """Raise the TypeError that names what a renderer can draw."""
+    names = " or ".join(kind.__name__ for kind in kinds)
+    hint = ""
+    if isinstance(scene, Field):
+        hint = "; field.to_gaussians(scale_fraction) turns a field into VoxelGaussians"
+    elif isinstance(scene, Gaussians | VoxelGaussians):
+        hint = "; Gaussians are drawn by splat_cpu, splat_torch and splat_gsplat"
+    raise TypeError(f"renderer {renderer!r} draws {names}, got {type(scene).__name__}{hint}")
+
+
+def check_rig(rig: CameraRig, batch: int, renderer: str) -> None:
+    """Check a rig against a scene; values only on the CPU, where looking at them makes nobody wait.
+
+    Raises:
+        ValueError: Where the batch sizes differ or a camera is not a pinhole camera with a rigid pose.
+    """
+    if rig.batch_size != batch:
+        raise ValueError(f"{renderer}: the scene has {batch} batch items, the rig has {rig.batch_size}")
+    if min(rig.image_size) < 1:
+        raise ValueError(f"{renderer}: image_size must be at least 1x1, got {rig.image_size}")
+    if rig.intrinsics.is_cuda:
+        return
+    rig.validate()
+    k = rig.intrinsics
+    off = torch.stack([k[..., 0, 1], k[..., 1, 0], k[..., 2, 0], k[..., 2, 1], k[..., 2, 2] - 1.0], -1)
+    if bool((off.abs() > 1e-6).any()):
+        raise ValueError(f"{renderer}: intrinsics must be [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], got {k.tolist()}")
+
+
+def check_opacities(opacities: Float[Tensor, "*any"], renderer: str) -> None:
+    """Check that opacities lie in [0, 1]; NaN passes, so that it shows in the picture and in the loss.
+
+    Raises:
+        ValueError: Where one lies outside.
+    """
+    if opacities.is_cuda or opacities.numel() == 0:
+        return
+    outside = (opacities < 0.0) | (opacities > 1.0)
+    if bool(outside.any()):
+        bad = opacities[outside][0].item()
+        raise ValueError(f"{renderer}: opacities must lie in [0, 1], got {bad:g}; logits need a sigmoid first")
+
+
+def check_gaussians(scene: Gaussians, renderer: str) -> None:
+    """Check shapes and values of free Gaussians before they reach a kernel.
+
+    Raises:
+        ValueError: Naming the field, the first Gaussian at fault and its value.
+    """
+    batch, count = scene.means.shape[:2]
+    for name in ("quats", "scales", "opacities", "features"):
+        shape = tuple(getattr(scene, name).shape)
+        if shape[:2] != (batch, count):
+            raise ValueError(f"{renderer}: {name} must start with ({batch}, {count}) like means, got {shape}")
+    if scene.means.is_cuda or count == 0:
+        return
+    check_opacities(scene.opacities, renderer)
+    rules = {
+        "means": (~torch.isfinite(scene.means).all(-1), "finite"),
+        "scales": (~(torch.isfinite(scene.scales) & (scene.scales > 0)).all(-1), "finite and positive"),
+        "quats": (~(scene.quats.square().sum(-1) > 1e-16) | ~torch.isfinite(scene.quats).all(-1), "not zero"),
+    }
+    for name, (bad, expected) in rules.items():
+        if bool(bad.any()):
+            b, n = bad.nonzero()[0].tolist()
+            value = getattr(scene, name)[b, n].tolist()
+            raise ValueError(f"{renderer}: {name} must be {expected}, got {value} in Gaussian {n} of item {b}")
+
+
+def check_voxel_gaussians(scene: VoxelGaussians, renderer: str) -> None:
+    """Check shapes and values of Gaussians on a grid before they reach a kernel.
+
+    Raises:
+        ValueError: Naming the field and what it should have been.
+    """
+    batch = scene.opacities.shape[0]
+    if tuple(scene.opacities.shape[1:]) != scene.grid.shape:
+        raise ValueError(
+            f"{renderer}: opacities must be (B, *{scene.grid.shape}) like the grid, got {tuple(scene.opacities.shape)}"
+        )
+    if scene.features.shape[0] != batch or tuple(scene.features.shape[2:]) != scene.grid.shape:
+        raise ValueError(
+            f"{renderer}: features must be ({batch}, C, *{scene.grid.shape}), got {tuple(scene.features.shape)}"
+        )
+    if not all(math.isfinite(f) and f > 0 for f in scene.scale_fraction):
+        raise ValueError(
+            f"{renderer}: scale_fraction must be three finite positive numbers, got {scene.scale_fraction}"
+        )
+    check_opacities(scene.opacities, renderer)
+
+
+def assemble(
+    features: Float[Tensor, "B V C H W"], depth_sum_m: Float[Tensor, "B V H W"], opacity: Float[Tensor, "B V H W"]
+) -> RenderOutput:
+    """Return the output with its normalised depth."""
+    return RenderOutput(
+        depth_m=depth_sum_m / opacity.clamp(min=OPACITY_MIN),
+        depth_sum_m=depth_sum_m,
+        opacity=opacity,
+        features=features,
+    )

@@ -1,0 +1,87 @@
+"""Autograd around the kernels that blend cached voxel lists."""
+
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from gsocc.kernels.list_blend import LANES, blend_backward, blend_forward, sum_buffers
+from gsocc.renderers.constants import ALPHA_MIN, TRANSMITTANCE_MIN
+from gsocc.renderers.voxel_lists import VoxelLists
+
+MAX_BUFFER_BYTES = 1 << 30
+"""What the backward pass may hold for its tasks' buffers; beyond it runs with fewer tasks."""
+
+
+def blend_voxel_lists(
+    lists: VoxelLists,
+    opacities: Float[Tensor, "N"],
+    features: Float[Tensor, "C N"],
+    alpha_max: float,
+) -> tuple[Float[Tensor, "V C H W"], Float[Tensor, "V H W"], Float[Tensor, "V H W"]]:
+    """Composite one scene along cached lists, differentiably in opacities and features.
+
+    Args:
+        lists: Of the scene's grid and rig.
+        opacities: Per voxel, in [0, 1], float32 on the CPU.
+        features: Per voxel, float32 on the CPU.
+        alpha_max: Upper bound of alpha; where it binds, the opacity gets no gradient.
+
+    Returns:
+        features: sum(w f) per pixel.
+        depth_sum_m: sum(w z) in metres.
+        opacity: sum(w).
+    """
+    flat_features, depth, opacity = _BlendVoxelLists.apply(opacities, features, lists, alpha_max)
+    size = lists.image_size
+    return flat_features.unflatten(-1, size), depth.unflatten(-1, size), opacity.unflatten(-1, size)
+
+
+class _BlendVoxelLists(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, opacities: Tensor, features: Tensor, lists: VoxelLists, alpha_max: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        channels = features.shape[0]
+        views = lists.depths_m.shape[0]
+        pixels = lists.image_size[0] * lists.image_size[1]
+        padded = -(-max(channels, 1) // LANES) * LANES
+        rows = features.new_zeros(features.shape[1], padded)
+        rows[:, :channels] = features.T
+        opacities = opacities.contiguous()
+        out_features = torch.empty(views, channels, pixels)
+        out_depth, out_opacity, light = (torch.empty(views, pixels) for _ in range(3))
+        last = torch.empty(views, pixels, dtype=torch.int32)
+        blend_forward(
+            lists.offsets, lists.voxel, lists.kernel, lists.depths_m, opacities.numpy(), rows.numpy(),
+            np.float32(ALPHA_MIN), np.float32(alpha_max), np.float32(TRANSMITTANCE_MIN), numba.get_num_threads(),
+            out_features.numpy(), out_depth.numpy(), out_opacity.numpy(), light.numpy(), last.numpy(),
+        )  # fmt: skip
+        ctx.lists, ctx.alpha_max, ctx.channels = lists, alpha_max, channels
+        ctx.save_for_backward(opacities, rows, light, last)
+        return out_features, out_depth, out_opacity
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        opacities, rows, light, last = ctx.saved_tensors
+        lists: VoxelLists = ctx.lists
+        voxels, padded = rows.shape
+        tasks = max(1, min(numba.get_num_threads(), MAX_BUFFER_BYTES // (voxels * (padded + 1) * 4)))
+        # np.zeros maps pages as they are first touched, so voxels that nobody saw cost nothing.
+        grad_rows = np.zeros((tasks, voxels, padded), np.float32)
+        grad_opacities = np.zeros((tasks, voxels), np.float32)
+        touched = np.zeros((tasks, voxels), np.bool_)
+        grad_features, grad_depth, grad_opacity = (g.float().contiguous().numpy() for g in grads)
+        blend_backward(
+            lists.offsets, lists.voxel, lists.kernel, lists.depths_m, opacities.numpy(), rows.numpy(),
+            np.float32(ALPHA_MIN), np.float32(ctx.alpha_max), light.numpy(), last.numpy(),
+            grad_features, grad_depth, grad_opacity, grad_rows, grad_opacities, touched,
+        )  # fmt: skip
+        out_features, out_opacities = torch.empty(ctx.channels, voxels), torch.empty(voxels)
+        sum_buffers(grad_rows, grad_opacities, touched, out_features.numpy(), out_opacities.numpy())
+        return out_opacities, out_features, None, None
