@@ -21,9 +21,7 @@ class Field(Protocol):
     def features(self) -> Float[Tensor, "B C X Y Z"]:
         """Return the channels per voxel that are composited."""
 
-    def ray_alpha(
-        self, values: Float[Tensor, "*R S"], delta_m: Float[Tensor, "*R S"]
-    ) -> Float[Tensor, "*R S"]:
+    def ray_alpha(self, values: Float[Tensor, "*R S"], delta_m: Float[Tensor, "*R S"]) -> Float[Tensor, "*R S"]:
         """Turn interpolated values and sample spacing (along the ray, metres) into alpha in [0, 1]."""
 
     def occupancy(self) -> Float[Tensor, "B X Y Z"]:

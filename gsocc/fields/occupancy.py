@@ -30,7 +30,7 @@ class OccupancyField:
     class_logits: Float[Tensor, "B K X Y Z"]
 
     @classmethod
-    def from_logits(cls, grid: VoxelGrid, logits: Float[Tensor, "B K+1 X Y Z"]) -> "OccupancyField":
+    def from_logits(cls, grid: VoxelGrid, logits: Float[Tensor, "B L X Y Z"]) -> "OccupancyField":
         """Wrap a network's output, whose last channel is the free-space logit."""
         return cls(grid, logits[:, -1], logits[:, :-1])
 
@@ -46,9 +46,7 @@ class OccupancyField:
         """Return the density in 1/m: -ln(1 - o) is softplus(-free_logits), which cannot overflow."""
         return F.softplus(-self.free_logits) / min(self.grid.voxel_m)
 
-    def ray_alpha(
-        self, values: Float[Tensor, "*R S"], delta_m: Float[Tensor, "*R S"]
-    ) -> Float[Tensor, "*R S"]:
+    def ray_alpha(self, values: Float[Tensor, "*R S"], delta_m: Float[Tensor, "*R S"]) -> Float[Tensor, "*R S"]:
         """Return ``1 - exp(-sigma delta)``, Eq. 3 of NeRF (arXiv:2003.08934)."""
         return -torch.expm1(-values * delta_m)
 

@@ -42,9 +42,7 @@ class Backbone(nn.Module):
         return list(self.network((images - self.mean) / self.std).feature_maps)
 
 
-def build_backbone(
-    name: str, *, levels: int = 3, weights: Path | None = None, norm: str = "batch"
-) -> Backbone:
+def build_backbone(name: str, *, levels: int = 3, weights: Path | None = None, norm: str = "batch") -> Backbone:
     """Build a backbone.
 
     Args:
@@ -73,9 +71,7 @@ def build_backbone(
             _load_torchvision(network, weights, name, levels)
     elif Path(name).is_dir():
         if weights is not None:
-            raise UserError(
-                f"backbone {name}: a local folder brings its own weights; drop the weights option"
-            )
+            raise UserError(f"backbone {name}: a local folder brings its own weights; drop the weights option")
         network = AutoBackbone.from_pretrained(name, out_features=stages, local_files_only=True)
     else:
         raise UserError(
@@ -108,9 +104,7 @@ def _load_torchvision(network: nn.Module, path: Path, name: str, levels: int) ->
     if not path.is_file():
         raise UserError(f"backbone weights: no file {path}; expected torchvision's ImageNet .pth of {name}")
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    translated = {
-        key: value for old, value in state.items() if (key := _torchvision_key(old, levels)) is not None
-    }
+    translated = {key: value for old, value in state.items() if (key := _torchvision_key(old, levels)) is not None}
     wanted = network.state_dict()
     missing = sorted(k for k in wanted if k not in translated)
     shapes = sorted(k for k in wanted if k in translated and translated[k].shape != wanted[k].shape)

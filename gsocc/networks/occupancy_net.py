@@ -43,13 +43,9 @@ class OccupancyNet(nn.Module):
     ) -> None:
         super().__init__()
         if not 1 / 255 < initial_occupancy < 1:
-            raise ValueError(
-                f"OccupancyNet: initial_occupancy must be in (1/255, 1), got {initial_occupancy}"
-            )
+            raise ValueError(f"OccupancyNet: initial_occupancy must be in (1/255, 1), got {initial_occupancy}")
         if decoder not in VOXEL_DECODERS:
-            raise ValueError(
-                f"OccupancyNet: decoder must be one of {sorted(VOXEL_DECODERS)}, got {decoder!r}"
-            )
+            raise ValueError(f"OccupancyNet: decoder must be one of {sorted(VOXEL_DECODERS)}, got {decoder!r}")
         self.grid = grid
         self.backbone = backbone
         self.pyramid = PyramidHead(backbone.channels, pyramid_width, lift_channels)
@@ -63,7 +59,7 @@ class OccupancyNet(nn.Module):
         images: Float[Tensor, "B V 3 H W"],
         intrinsics: Float[Tensor, "B V 3 3"],
         cam_to_ego: Float[Tensor, "B V 4 4"],
-    ) -> Float[Tensor, "B K+1 X Y Z"]:
+    ) -> Float[Tensor, "B L X Y Z"]:
         """Return logits for `OccupancyField.from_logits`: K classes, then free space.
 
         A plain tensor, so that DDP can follow it.

@@ -27,12 +27,9 @@ class BevUnet(nn.Module):
         folded = in_channels * self.num_heights + 3
         self.enter = _conv_block(folded, widths[0])
         self.down = nn.ModuleList(
-            nn.Sequential(_conv_block(a, b, stride=2), _conv_block(b, b))
-            for a, b in pairwise(widths)
+            nn.Sequential(_conv_block(a, b, stride=2), _conv_block(b, b)) for a, b in pairwise(widths)
         )
-        self.up = nn.ModuleList(
-            _conv_block(a + b, a) for a, b in zip(widths[-2::-1], widths[:0:-1], strict=True)
-        )
+        self.up = nn.ModuleList(_conv_block(a + b, a) for a, b in zip(widths[-2::-1], widths[:0:-1], strict=True))
         self.unfold = nn.Conv2d(widths[0], column * self.num_heights, 1)
         self.read_out = nn.Sequential(
             nn.Conv3d(column + in_channels, 16, 1), nn.ReLU(inplace=True), nn.Conv3d(16, out_channels, 1)
@@ -74,9 +71,7 @@ class Hourglass3d(nn.Module):
     def __init__(self, grid: VoxelGrid, in_channels: int, out_channels: int, width: int = 32) -> None:
         super().__init__()
         if any(n % 4 for n in grid.shape):
-            raise ValueError(
-                f"Hourglass3d: the grid must be divisible by 4 along every axis, got {grid.shape}"
-            )
+            raise ValueError(f"Hourglass3d: the grid must be divisible by 4 along every axis, got {grid.shape}")
         self.enter = nn.Sequential(_conv3d(in_channels, width), nn.ReLU(), _conv3d(width, width), nn.ReLU())
         self.residual = nn.Sequential(_conv3d(width, width), nn.ReLU(), _conv3d(width, width))
         self.hourglasses = nn.ModuleList(_Hourglass(width) for _ in range(3))
@@ -102,17 +97,13 @@ class _Hourglass(nn.Module):
         super().__init__()
         inner = 2 * width
         self.down1 = nn.Sequential(_conv3d(width, inner, stride=2), nn.ReLU())
-        self.half = _conv3d(inner, inner)
-        self.down2 = nn.Sequential(
-            _conv3d(inner, inner, stride=2), nn.ReLU(), _conv3d(inner, inner), nn.ReLU()
-        )
+        self.middle = _conv3d(inner, inner)
+        self.down2 = nn.Sequential(_conv3d(inner, inner, stride=2), nn.ReLU(), _conv3d(inner, inner), nn.ReLU())
         self.up1 = _transposed3d(inner, inner)
         self.up2 = _transposed3d(inner, width)
 
-    def forward(
-        self, voxels: Tensor, before: Tensor | None, after: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        half = self.half(self.down1(voxels))
+    def forward(self, voxels: Tensor, before: Tensor | None, after: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        half = self.middle(self.down1(voxels))
         own_before = F.relu(half if after is None else half + after)
         up = self.up1(self.down2(own_before))
         own_after = F.relu(up + (own_before if before is None else before))
