@@ -1,0 +1,308 @@
+"""nuScenes as surround samples: everything that training and evaluation read, through the index."""
+
+from collections.abc import Collection, Sequence
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, Float64, Int64
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from gsocc.datasets.images import Crop, check_crop, read_image, resize, resize_nearest, scale_intrinsics
+from gsocc.datasets.index import find_index, open_index, pose_matrix, rebuild_command, select_rows
+from gsocc.datasets.lidar import Collisions, Rounding, lidar_depth, read_depth_file, read_lidar, resample_depth
+from gsocc.datasets.nuscenes_index import build_index
+from gsocc.datasets.occ3d import occ3d_path, read_occ3d
+from gsocc.datasets.semantic_labels import read_semantic_labels, semantic_path
+from gsocc.datasets.transforms import ColorJitter
+from gsocc.errors import DataError
+from gsocc.structures import OccupancyLabels, SurroundSample
+
+__all__ = ["PARTS", "NuScenesDataset", "build_index"]
+
+Size = tuple[int, int]
+PARTS: tuple[str, ...] = ("lidar_depth", "semantics", "occupancy", "self_mask")
+
+
+class NuScenesDataset(Dataset[SurroundSample]):
+    """Key frames of nuScenes with their neighbours in time, and what the run asks for beside them.
+
+    Args:
+        root: The folder that holds `samples/`, `sweeps/` and the tables.
+        index: The index file; by default the one below `root`.
+        version: Which index below `root`, where there are several.
+        split: "train", "val", "test", "mini_train", "mini_val", or "all" for every scene of the index.
+        image_size: (H, W) of `images`, after crop and resize.
+        crop: (top, left, height, width) cut out of the stored images first; intrinsics follow.
+        frame_ids: Times: 0, then -1 and 1 as wanted.
+        neighbours: What -1 and 1 are: "sweeps", the images that the camera took just before and after (12 Hz), or
+            "keyframes" (2 Hz).
+        tokens: Restrict the split to these key frames, in this order.
+        parts: What to load beside images, of `PARTS`.
+        depth_size: (H, W) of `lidar_depth_m`; None keeps the resolution of the (cropped) stored images.
+        depth_from: "lidar" projects the scan; "files" reads exported depth images.
+        depth_rounding: See `lidar_depth`.
+        depth_collisions: See `lidar_depth`.
+        semantic_size: (H, W) of `semantic_labels`; None keeps the resolution of the (cropped) stored images.
+        color_jitter: Probability that the colours of a sample's `network_images` are changed.
+        seed: Of the colour jitter; together with epoch and index it determines the draw.
+        gts_root: Occ3D labels; `<root>/gts` by default.
+        semantics_root: Semantic label files; `<root>/nuscenes_semantic` by default.
+        depth_root: Depth files; `<root>/depth` by default.
+        self_mask_root: `<CAM>_mask.png`, non-zero where the camera sees the world; `<root>/self_masks` by default.
+
+    Raises:
+        DataError: Where the index is missing or stale, or the split or a token is not in it.
+        ValueError: Where an option is unknown or does not fit the others.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: Path,
+        index: Path | None = None,
+        version: str | None = None,
+        split: str,
+        image_size: Size,
+        crop: Crop | None = None,
+        frame_ids: tuple[int, ...] = (0, -1, 1),
+        neighbours: Literal["sweeps", "keyframes"] = "sweeps",
+        tokens: Sequence[str] | None = None,
+        parts: Collection[str] = (),
+        depth_size: Size | None = None,
+        depth_from: Literal["lidar", "files"] = "lidar",
+        depth_rounding: Rounding = "floor",
+        depth_collisions: Collisions = "nearest",
+        semantic_size: Size | None = None,
+        color_jitter: float = 0.0,
+        seed: int = 0,
+        gts_root: Path | None = None,
+        semantics_root: Path | None = None,
+        depth_root: Path | None = None,
+        self_mask_root: Path | None = None,
+    ) -> None:
+        _check_options(frame_ids, neighbours, parts, depth_from)
+        self.root = Path(root)
+        index = find_index(self.root, version) if index is None else index
+        self.index = open_index(index, self.root)
+        self.split, self.rows = split, select_rows(self.index, split, tokens)
+        self.image_size, self.crop, self.frame_ids = image_size, crop, tuple(frame_ids)
+        self.neighbours, self.parts = neighbours, frozenset(parts)
+        self.depth_size, self.depth_from = depth_size, depth_from
+        self.depth_rounding, self.depth_collisions = depth_rounding, depth_collisions
+        self.semantic_size, self.color_jitter, self.seed = semantic_size, color_jitter, seed
+        self.gts_root = gts_root or self.root / "gts"
+        self.semantics_root = semantics_root or self.root / "nuscenes_semantic"
+        self.depth_root = depth_root or self.root / "depth"
+        self.self_mask_root = self_mask_root or self.root / "self_masks"
+        # Shared memory: workers that outlive an epoch see the next one.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._check_index()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def tokens(self) -> list[str]:
+        """Tokens of the key frames, in the order of the data set."""
+        return [self.index.token(row) for row in self.rows.tolist()]
+
+    @property
+    def camera_names(self) -> tuple[str, ...]:
+        """Names of the V cameras, in the order of every (V, ...) tensor."""
+        return self.index.cameras
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that colour jitter is drawn for."""
+        self._epoch.fill_(epoch)
+
+    def image_files(self, number: int) -> list[Path]:
+        """Return the image files that a sample reads, key frame first."""
+        images, _ = self._image_rows(self.rows[number])
+        return list(dict.fromkeys(self._image_path(row) for row in images.reshape(-1).tolist()))
+
+    def __getitem__(self, number: int) -> SurroundSample:
+        """Read one key frame.
+
+        Raises:
+            BadImageError: Where an image cannot be decoded whole.
+            DataError: Where any file is missing or does not hold what its format promises.
+        """
+        row = int(self.rows[number])
+        images_at, frame_valid = self._image_rows(row)  # (T, V)
+        images = self._read_images(images_at)
+        key = images_at[0]
+        parts = self.parts
+        return SurroundSample(
+            token=self.index.token(row),
+            scene=self.index.scene(row),
+            timestamp_s=float(self.index.sample_time_us[row]) / 1e6,
+            frame_ids=self.frame_ids,
+            images=images,
+            network_images=self._network_images(images[0], number),
+            intrinsics=torch.from_numpy(self._intrinsics(key, self.image_size).astype(np.float32)),
+            cam_to_ego=torch.from_numpy(self._cam_to_ego(key).astype(np.float32)),
+            cam_motion=torch.from_numpy(self._cam_motion(images_at).astype(np.float32)),
+            frame_valid=torch.from_numpy(frame_valid),
+            lidar_depth_m=torch.from_numpy(self._depth(row, key)) if "lidar_depth" in parts else None,
+            semantic_labels=torch.from_numpy(self._semantics(key)) if "semantics" in parts else None,
+            occupancy=self._occupancy(row) if "occupancy" in parts else None,
+            valid_mask=self._self_mask.clone() if "self_mask" in parts else None,
+        )
+
+    def _check_index(self) -> None:
+        source, rows = self.index.source, self.rows
+        rebuild = rebuild_command(self.root, source.version)
+        if self.neighbours == "sweeps" and len(self.frame_ids) > 1 and "sweeps" in source.skipped:
+            raise DataError(
+                f"the index was built without sweeps; use neighbours: keyframes, or build it again: {rebuild}"
+            )
+        if "lidar_depth" in self.parts and self.depth_from == "lidar" and "lidar" in source.skipped:
+            raise DataError(f"the index was built without LiDAR; use depth_from: files, or build it again: {rebuild}")
+        sizes = np.unique(self.index.image_size[self.index.key_image[rows]].reshape(-1, 2), axis=0)
+        wants_native = ("lidar_depth" in self.parts and not self.depth_size) or (
+            "semantics" in self.parts and not self.semantic_size
+        )
+        if len(sizes) > 1 and wants_native:
+            raise DataError(
+                f"images are of several sizes (HxW): {sizes.tolist()}; say depth_size and semantic_size, so that their "
+                "cameras can be stacked"
+            )
+        for size in sizes.tolist():
+            check_crop(self.crop, (size[0], size[1]))
+
+    def _image_path(self, image: int) -> Path:
+        return self.root / self._image_file(image)
+
+    def _image_file(self, image: int) -> str:
+        name: str = self.index.image_file[image].decode()
+        return name
+
+    def _size(self, image: int) -> Size:
+        height, width = self.index.image_size[image].tolist()
+        return height, width
+
+    def _native_size(self, image: int) -> Size:
+        return self._size(image) if self.crop is None else self.crop[2:]
+
+    def _image_rows(self, row: int) -> tuple[Int64[np.ndarray, "T V"], Bool[np.ndarray, "T V"]]:
+        """Return the images of all times; where a neighbour is missing, the key frame's, marked as not valid."""
+        key = self.index.key_image[row].astype(np.int64)
+        found = [key]
+        for step in self.frame_ids[1:]:
+            if self.neighbours == "sweeps":
+                found.append((self.index.prev_image if step < 0 else self.index.next_image)[row].astype(np.int64))
+                continue
+            other = (self.index.sample_prev if step < 0 else self.index.sample_next)[row]
+            found.append(self.index.key_image[other].astype(np.int64) if other >= 0 else np.full_like(key, -1))
+        images = np.stack(found)  # (T, V)
+        valid = images >= 0
+        return np.where(valid, images, key), valid
+
+    def _read_images(self, images_at: Int64[np.ndarray, "T V"]) -> Float[Tensor, "T V 3 H W"]:
+        decoded = {
+            image: read_image(self._image_path(image), self._size(image), self.image_size, self.crop)
+            for image in np.unique(images_at).tolist()
+        }
+        stacked = np.stack([decoded[image] for image in images_at.reshape(-1).tolist()])  # (T V, H, W, 3)
+        images = torch.from_numpy(stacked).permute(0, 3, 1, 2).float().div_(255.0)
+        return images.unflatten(0, images_at.shape)
+
+    def _network_images(self, images: Float[Tensor, "V 3 H W"], number: int) -> Float[Tensor, "V 3 H W"]:
+        if self.color_jitter <= 0.0:
+            return images.clone()
+        state = np.random.SeedSequence((self.seed, int(self._epoch), number)).generate_state(1)
+        generator = torch.Generator().manual_seed(int(state[0]))
+        if torch.rand((), generator=generator).item() >= self.color_jitter:
+            return images.clone()
+        return ColorJitter.draw(generator)(images)
+
+    def _intrinsics(self, key: Int64[np.ndarray, " V"], size: Size) -> Float64[np.ndarray, "V 3 3"]:
+        stored = self.index.intrinsics[self.index.image_calibration[key]]
+        return np.stack(
+            [scale_intrinsics(k, self._size(image), size, self.crop) for k, image in zip(stored, key, strict=True)]
+        )
+
+    def _cam_to_ego(self, images: Int64[np.ndarray, "*N"]) -> Float64[np.ndarray, "*N 4 4"]:
+        return pose_matrix(self.index.cam_to_ego[self.index.image_calibration[images]])
+
+    def _cam_motion(self, images_at: Int64[np.ndarray, "T V"]) -> Float64[np.ndarray, "T V 4 4"]:
+        """Return camera at the key frame -> camera at each time, from each image's own ego pose."""
+        ego_to_global = pose_matrix(self.index.image_ego_to_global[images_at])
+        cam_to_global = ego_to_global @ self._cam_to_ego(images_at)
+        motion = np.linalg.inv(cam_to_global) @ cam_to_global[0]
+        motion[images_at == images_at[0]] = np.eye(4)  # exactly, not to rounding
+        return motion
+
+    def _depth(self, row: int, key: Int64[np.ndarray, " V"]) -> Float32[np.ndarray, "V H W"]:
+        size = self.depth_size or self._native_size(int(key[0]))
+        if self.depth_from == "files":
+            return np.stack([self._depth_file(image, size) for image in key.tolist()])
+        points = read_lidar(self.root / self.index.lidar_file[row].decode())
+        lidar_to_global = pose_matrix(self.index.lidar_ego_to_global[row]) @ pose_matrix(self.index.lidar_to_ego[row])
+        cam_to_global = pose_matrix(self.index.image_ego_to_global[key]) @ self._cam_to_ego(key)
+        return lidar_depth(
+            points,
+            np.linalg.inv(cam_to_global) @ lidar_to_global,
+            self._intrinsics(key, size),
+            size,
+            rounding=self.depth_rounding,
+            collisions=self.depth_collisions,
+        )
+
+    def _depth_file(self, image: int, size: Size) -> Float32[np.ndarray, "H W"]:
+        name = PurePosixPath(self._image_file(image))
+        stored = self._size(image)
+        depth_m = read_depth_file(self.depth_root / name.parent / f"{name.stem}.npy", stored)
+        if size == stored and self.crop is None:
+            return depth_m
+        return resample_depth(depth_m, scale_intrinsics(np.eye(3), stored, size, self.crop), size)
+
+    def _semantics(self, key: Int64[np.ndarray, " V"]) -> Int64[np.ndarray, "V H W"]:
+        labels = []
+        for image in key.tolist():
+            path = semantic_path(self.semantics_root, self._image_file(image))
+            stored = self._cropped(read_semantic_labels(path, self._size(image)))
+            labels.append(resize_nearest(stored, self.semantic_size or self._native_size(image)))
+        return np.stack(labels)
+
+    def _occupancy(self, row: int) -> OccupancyLabels:
+        return read_occ3d(occ3d_path(self.gts_root, self.index.scene(row), self.index.token(row)))
+
+    @cached_property
+    def _self_mask(self) -> Bool[Tensor, "V H W"]:
+        """Read the masks once; a pixel that shows the vehicle in part is not valid."""
+        masks = []
+        for camera, image in zip(self.camera_names, self.index.key_image[self.rows[0]].tolist(), strict=True):
+            path = self.self_mask_root / f"{camera}_mask.png"
+            mask = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
+            if mask is None:
+                raise DataError(f"{path}: no readable self-occlusion mask; expected a PNG, non-zero where valid")
+            if mask.shape[:2] != self._size(image):
+                raise DataError(f"{path}: expected a mask of {self._size(image)} (H, W), got {mask.shape[:2]}")
+            valid = self._cropped((mask[..., 0] != 0).astype(np.float32))
+            masks.append(torch.from_numpy(resize(valid, self.image_size)) > 0.999)
+        return torch.stack(masks)
+
+    def _cropped(self, values: np.ndarray) -> np.ndarray:
+        if self.crop is None:
+            return values
+        top, left, height, width = self.crop
+        return values[top : top + height, left : left + width]
+
+
+def _check_options(frame_ids: tuple[int, ...], neighbours: str, parts: Collection[str], depth_from: str) -> None:
+    times = tuple(frame_ids)
+    if not times or times[0] != 0 or len(set(times)) != len(times) or not set(times) <= {-1, 0, 1}:
+        raise ValueError(f"frame_ids: expected 0 first, then any of -1 and 1 once, got {times}")
+    if neighbours not in ("sweeps", "keyframes"):
+        raise ValueError(f"neighbours: expected sweeps or keyframes, got {neighbours!r}")
+    unknown = sorted(set(parts) - set(PARTS))
+    if unknown:
+        raise ValueError(f"parts: expected any of {', '.join(PARTS)}, got {', '.join(unknown)}")
+    if depth_from not in ("lidar", "files"):
+        raise ValueError(f"depth_from: expected lidar or files, got {depth_from!r}")
