@@ -8,6 +8,7 @@ from gsocc.metrics.baselines import (
     all_free,
     all_occupied,
     best_ground_plane_cap,
+    ground_level_m,
     ground_plane,
     ground_plane_depth,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "all_occupied",
     "best_ground_plane_cap",
     "ground_layer_scores",
+    "ground_level_m",
     "ground_plane",
     "ground_plane_depth",
     "metric_name",

@@ -4,6 +4,7 @@ About 60 % of the visible occupied voxels of a street are its surface, so a flat
 IoU. These two metrics are blind to that surface, or look at nothing else.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -16,16 +17,24 @@ from gsocc.metrics.names import MaskName, metric_name, voxel_mask
 from gsocc.structures import OCC3D_GRID, OccupancyLabels, VoxelGrid
 
 
-def ground_layer(grid: VoxelGrid) -> int:
-    """Return the index of the height layer that holds z = 0, the ground under the vehicle.
+def ground_layer(grid: VoxelGrid, ground_z_m: float = 0.0) -> int:
+    """Return the index of the height layer that holds the ground under the vehicle.
 
     Raises:
-        ValueError: Where the grid does not reach z = 0.
+        ValueError: Where the grid does not reach that height.
     """
-    index = int(torch.floor(torch.tensor(-grid.min_m[2] / grid.voxel_m[2] + 1e-6)))
+    index = math.floor((ground_z_m - grid.min_m[2]) / grid.voxel_m[2] + 1e-6)
     if not 0 <= index < grid.shape[2]:
-        raise ValueError(f"ground_layer: the grid spans z {grid.min_m[2]}..{grid.max_m[2]} m and misses z = 0")
+        raise ValueError(
+            f"ground_layer: the grid spans z {grid.min_m[2]:g}..{grid.max_m[2]:g} m and misses {ground_z_m:g} m"
+        )
     return index
+
+
+def _above_protocol(mask: MaskName, ground_z_m: float, *parts: str) -> str:
+    """Return the protocol of a score that depends on where the ground is; a ground at z = 0 goes without saying."""
+    ground = (f"z{ground_z_m:+g}m",) if ground_z_m else ()
+    return "/".join((f"occ3d/{mask}", *parts, *ground))
 
 
 def dilate(
@@ -55,15 +64,16 @@ def _shifted(offset: int, size: int) -> tuple[slice, slice]:
 class AboveGroundMetric(Metric):
     """F1, precision and recall of occupied voxels above the ground, whatever their class.
 
-    Counted are voxels under the mask, above the layer that holds z = 0 (on the Occ3D lattice: centres from
-    0.4 m up) and no further than `range_m` from the ego origin, measured horizontally. A predicted voxel is
-    right where a true one lies within `tolerance_m`, a true one is found where a predicted one does; both
-    only ever match voxels above the ground and under the mask, those just outside the range included, so that
-    the range cuts no pair apart. Counts are summed over frames and ranks before the ratio is taken.
+    Counted are voxels under the mask, above the layer that holds `ground_z_m` (for 0 on the Occ3D lattice: centres
+    from 0.4 m up) and no further than `range_m` from the ego origin, measured horizontally. A predicted voxel is
+    right where a true one lies within `tolerance_m`, a true one is found where a predicted one does; both only ever
+    match voxels above the ground and under the mask, those just outside the range included, so that the range cuts no
+    pair apart. Counts are summed over frames and ranks before the ratio is taken.
 
-    Names: `occ3d/camera/16m:above_ground_f1`, with a tolerance `occ3d/camera/16m/0.8m:above_ground_f1`,
-    without a range `occ3d/camera:above_ground_f1`; likewise `above_ground_precision` and
-    `above_ground_recall`. F1 is 0 where nothing is predicted and something is there, NaN where neither is.
+    Names: `occ3d/camera/16m:above_ground_f1`, with a tolerance `occ3d/camera/16m/0.8m:above_ground_f1`, without a
+    range `occ3d/camera:above_ground_f1`; likewise `above_ground_precision` and `above_ground_recall`. F1 is 0 where
+    nothing is predicted and something is there, NaN where neither is. A ground elsewhere than at z = 0 shows in the
+    name: `occ3d/camera/16m/z-0.8m:above_ground_f1`.
     """
 
     predicted: Tensor
@@ -79,6 +89,7 @@ class AboveGroundMetric(Metric):
         tolerance_m: float = 0.0,
         grid: VoxelGrid = OCC3D_GRID,
         mask: MaskName = "camera",
+        ground_z_m: float = 0.0,
     ) -> None:
         super().__init__()
         if range_m is not None and range_m <= 0:
@@ -87,6 +98,7 @@ class AboveGroundMetric(Metric):
             raise ValueError(f"AboveGroundMetric: tolerance_m must not be negative, got {tolerance_m}")
         self.range_m = range_m
         self.tolerance_m = tolerance_m
+        self.ground_z_m = ground_z_m
         self.grid = grid
         self.mask: MaskName = mask
         for name in ("predicted", "predicted_right", "true", "true_found"):
@@ -95,12 +107,12 @@ class AboveGroundMetric(Metric):
     @property
     def protocol(self) -> str:
         """Name of the protocol: mask, range and tolerance."""
-        parts = [f"occ3d/{self.mask}"]
+        parts = [] if self.range_m is None and not self.tolerance_m else ["all"]
         if self.range_m is not None:
-            parts.append(f"{self.range_m:g}m")
+            parts = [f"{self.range_m:g}m"]
         if self.tolerance_m:
-            parts.append(f"{self.tolerance_m:g}m" if self.range_m is not None else f"all/{self.tolerance_m:g}m")
-        return "/".join(parts)
+            parts.append(f"{self.tolerance_m:g}m")
+        return _above_protocol(self.mask, self.ground_z_m, *parts)
 
     def update(self, semantics: UInt8[Tensor, "B X Y Z"], labels: OccupancyLabels) -> None:
         """Count one batch; `semantics` are labels 0..17, of which everything but 17 (free) is occupied.
@@ -112,7 +124,7 @@ class AboveGroundMetric(Metric):
             raise ValueError(
                 f"AboveGroundMetric: expected volumes of shape {self.grid.shape}, got {tuple(semantics.shape[1:])}"
             )
-        first = ground_layer(self.grid) + 1
+        first = ground_layer(self.grid, self.ground_z_m) + 1
         counted = voxel_mask(labels, self.mask)[..., first:]
         predicted = (semantics[..., first:] != FREE) & counted
         true = (labels.semantics[..., first:] < FREE) & counted
@@ -147,7 +159,7 @@ class AboveGroundMetric(Metric):
 class GroundLayersMetric(Metric):
     """Mean predicted occupancy by height layer in columns of bare ground: where a prediction puts the ground.
 
-    A column (x, y) counts where the layer that holds z = 0 carries a ground class in the truth and is seen
+    A column (x, y) counts where the layer that holds `ground_z_m` carries a ground class in the truth and is seen
     under the mask, and nothing in the truth is occupied above it. All layers of such a column are averaged,
     seen or not: what lies under the surface is never seen, and a ground that sits one layer too low shows
     exactly there.
@@ -158,9 +170,10 @@ class GroundLayersMetric(Metric):
     columns: Tensor
     full_state_update = False
 
-    def __init__(self, grid: VoxelGrid = OCC3D_GRID, mask: MaskName = "camera") -> None:
+    def __init__(self, grid: VoxelGrid = OCC3D_GRID, mask: MaskName = "camera", ground_z_m: float = 0.0) -> None:
         super().__init__()
         self.grid = grid
+        self.ground_z_m = ground_z_m
         self.mask: MaskName = mask
         layers = grid.shape[2]
         self.add_state("occupancy_sum", torch.zeros(layers, dtype=torch.float64), dist_reduce_fx="sum")
@@ -196,7 +209,7 @@ class GroundLayersMetric(Metric):
         ]
 
     def _bare_ground(self, labels: OccupancyLabels) -> Bool[Tensor, "B X Y"]:
-        k = ground_layer(self.grid)
+        k = ground_layer(self.grid, self.ground_z_m)
         surface = labels.semantics[..., k]
         is_ground = torch.zeros_like(surface, dtype=torch.bool)
         for class_id in GROUND_CLASSES:
@@ -205,18 +218,23 @@ class GroundLayersMetric(Metric):
         return is_ground & voxel_mask(labels, self.mask)[..., k] & clear_above
 
 
-def ground_layer_scores(layers: list[dict[str, Any]], mask: MaskName = "camera") -> dict[str, float]:
+def ground_layer_scores(
+    layers: list[dict[str, Any]], mask: MaskName = "camera", ground_z_m: float = 0.0
+) -> dict[str, float]:
     """Return the two layers that matter as named numbers: the ground layer and the one above it.
 
     Raises:
-        ValueError: Where no layer holds z = 0.
+        ValueError: Where no layer holds the ground.
     """
     spacing = layers[1]["z_m"] - layers[0]["z_m"] if len(layers) > 1 else float("inf")
-    at = [i for i, row in enumerate(layers) if abs(row["z_m"]) <= spacing / 2]
+    at = [i for i, row in enumerate(layers) if abs(row["z_m"] - ground_z_m) <= spacing / 2 + 1e-6]
     if not at:
-        raise ValueError(f"ground_layer_scores: no layer holds z = 0 among {[row['z_m'] for row in layers]}")
-    scores = {metric_name(f"occ3d/{mask}", "ground_layer_occupancy"): layers[at[-1]]["occupancy"]}
+        raise ValueError(
+            f"ground_layer_scores: no layer holds z = {ground_z_m:g} m among {[row['z_m'] for row in layers]}"
+        )
+    protocol = _above_protocol(mask, ground_z_m)
+    scores = {metric_name(protocol, "ground_layer_occupancy"): layers[at[-1]]["occupancy"]}
     if at[-1] + 1 < len(layers):
         above = layers[at[-1] + 1]["occupancy"]
-        scores[metric_name(f"occ3d/{mask}", "ground_layer_above_occupancy")] = above
+        scores[metric_name(protocol, "ground_layer_above_occupancy")] = above
     return scores

@@ -9,13 +9,29 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from gsocc.geometry.projection import camera_directions
-from gsocc.labels import FREE, NUM_OCC3D_LABELS, OCC3D_ID
+from gsocc.labels import FREE, GROUND_CLASSES, NUM_OCC3D_LABELS, OCC3D_ID
 from gsocc.metrics.above_ground import ground_layer
 from gsocc.metrics.names import MaskName, voxel_mask
 from gsocc.structures import OCC3D_GRID, CameraRig, OccupancyLabels, VoxelGrid
 
 DRIVEABLE = OCC3D_ID["driveable_surface"]
-DEFAULT_CAPS_M: tuple[float, ...] = (4, 6, 8, 10, 12, 15, 18, 22, 26, 30, 35, 40, 50, 60, 80)
+DEFAULT_CAPS_M: tuple[float, ...] = (
+    4.0,
+    6.0,
+    8.0,
+    10.0,
+    12.0,
+    15.0,
+    18.0,
+    22.0,
+    26.0,
+    30.0,
+    35.0,
+    40.0,
+    50.0,
+    60.0,
+    80.0,
+)
 
 
 @dataclass(frozen=True)
@@ -45,13 +61,28 @@ def all_occupied(grid: VoxelGrid = OCC3D_GRID, class_id: int = DRIVEABLE) -> Occ
     return OccupancyGuess(torch.full(grid.shape, class_id, dtype=torch.uint8), torch.ones(grid.shape))
 
 
-def ground_plane(grid: VoxelGrid = OCC3D_GRID, class_id: int = DRIVEABLE) -> OccupancyGuess:
-    """Return a flat street: the layer that holds z = 0 is driveable surface, all else is free."""
+def ground_plane(grid: VoxelGrid = OCC3D_GRID, class_id: int = DRIVEABLE, ground_z_m: float = 0.0) -> OccupancyGuess:
+    """Return a flat street: the layer that holds `ground_z_m` is driveable surface, all else is free."""
     guess = all_free(grid)
-    layer = ground_layer(grid)
+    layer = ground_layer(grid, ground_z_m)
     guess.semantics[..., layer] = class_id
     guess.occupancy[..., layer] = 1.0
     return guess
+
+
+def ground_level_m(guess: OccupancyGuess, grid: VoxelGrid = OCC3D_GRID) -> float:
+    """Return the height of the layer that holds most ground-class voxels, of a label prior for example.
+
+    In the real Occ3D files the street often lies in the lowest layer (centre -0.8 m) although the ego frame has its
+    origin on the ground; a flat plane at z = 0 would be a straw man there.
+
+    Raises:
+        ValueError: Where the guess holds no ground class.
+    """
+    counts = torch.stack([(guess.semantics == c).sum((0, 1)) for c in GROUND_CLASSES]).sum(0)  # (Z,)
+    if int(counts.max()) == 0:
+        raise ValueError("ground_level_m: no voxel of the guess has a ground class")
+    return round(grid.min_m[2] + (int(counts.argmax()) + 0.5) * grid.voxel_m[2], 6)
 
 
 class LabelPrior(Metric):

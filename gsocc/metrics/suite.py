@@ -27,14 +27,15 @@ class OccupancyScores:
 class OccupancySuite(nn.Module):
     """Confusion matrix, above-ground scores (16 m; 16 m with 0.8 m tolerance; all) and ground layers."""
 
-    def __init__(self, grid: VoxelGrid = OCC3D_GRID, mask: MaskName = "camera") -> None:
+    def __init__(self, grid: VoxelGrid = OCC3D_GRID, mask: MaskName = "camera", ground_z_m: float = 0.0) -> None:
         super().__init__()
+        self.ground_z_m = ground_z_m
         self.mask: MaskName = mask
         self.occupancy = OccupancyMetric(mask)
-        self.near = AboveGroundMetric(16.0, 0.0, grid, mask)
-        self.near_tolerant = AboveGroundMetric(16.0, 0.8, grid, mask)
-        self.above = AboveGroundMetric(None, 0.0, grid, mask)
-        self.layers = GroundLayersMetric(grid, mask)
+        self.near = AboveGroundMetric(16.0, 0.0, grid, mask, ground_z_m)
+        self.near_tolerant = AboveGroundMetric(16.0, 0.8, grid, mask, ground_z_m)
+        self.above = AboveGroundMetric(None, 0.0, grid, mask, ground_z_m)
+        self.layers = GroundLayersMetric(grid, mask, ground_z_m)
 
     def update(
         self,
@@ -54,7 +55,7 @@ class OccupancySuite(nn.Module):
         for metric in (self.near, self.near_tolerant, self.above):
             metrics |= metric.compute()
         layers = self.layers.compute()
-        return OccupancyScores(metrics | ground_layer_scores(layers, self.mask), layers)
+        return OccupancyScores(metrics | ground_layer_scores(layers, self.mask, self.ground_z_m), layers)
 
     def reset(self) -> None:
         """Forget everything counted so far."""

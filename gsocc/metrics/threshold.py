@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -58,8 +58,6 @@ class ThresholdSweep(Metric):
         super().__init__()
         if len(thresholds) == 0 or sorted(set(thresholds)) != list(thresholds):
             raise ValueError(f"ThresholdSweep: thresholds must rise strictly, got {list(thresholds)}")
-        if criterion not in get_args(Criterion):
-            raise ValueError(f"ThresholdSweep: criterion must be one of {get_args(Criterion)}, got {criterion!r}")
         self.thresholds = tuple(float(t) for t in thresholds)
         self.criterion: Criterion = criterion
         self.mask: MaskName = mask
