@@ -18,6 +18,7 @@ from gsocc.datasets.index import (
     save_index,
     table_source,
 )
+from gsocc.datasets.listing import missing_files, some
 from gsocc.errors import DataError, MissingExtraError
 from gsocc.files import read_json
 from gsocc.progress import track
@@ -114,23 +115,40 @@ def official_splits() -> dict[str, list[str]]:
     return {name: splits[name] for name in SPLITS}
 
 
+def table_versions(root: Path) -> list[str]:
+    """Return the names of the folders of tables below a root, spelt as the official ones: v1.0-trainval."""
+    return sorted(path.name for path in root.glob("v1.0-*") if path.is_dir() and path.name[5:].isalpha())
+
+
+def map_files(tables: Path) -> list[str]:
+    """Return the paths of the map files, which the devkit looks for, below the root.
+
+    Raises:
+        DataError: Where the table of maps is damaged.
+    """
+    records = read_json(tables / "map.json")
+    if not isinstance(records, list) or not all(isinstance(r, dict) and "filename" in r for r in records):
+        raise DataError(f"{tables / 'map.json'}: expected a list of map records; copy the nuScenes metadata again")
+    return [str(record["filename"]) for record in records]
+
+
 def _check_layout(root: Path, version: str) -> Path:
     """Check for the folders and tables that the devkit needs, whose absence it reports by a bare assertion."""
     if not root.is_dir():
         raise DataError(f"{root}: the data root does not exist or is not a folder")
     tables = root / version
     if not tables.is_dir():
-        versions = sorted(p.name for p in root.glob("v1.0-*") if (p / "scene.json").is_file())
+        versions = table_versions(root)
         hint = f"there is {', '.join(versions)}: pass --version" if versions else "copy the nuScenes metadata there"
         raise DataError(f"{root}: no folder of tables named {version}; {hint}")
-    missing = [f"{name}.json" for name in TABLES if not (tables / f"{name}.json").is_file()]
+    missing = missing_files(tables, (f"{name}.json" for name in TABLES))
     if missing:
         raise DataError(f"{tables}: tables are missing: {', '.join(missing)}; copy the nuScenes metadata again")
-    maps = [str(record.get("filename", "")) for record in _rows(read_json(tables / "map.json"), tables / "map.json")]
-    missing = [name for name in maps if not (root / name).is_file()]
+    maps = map_files(tables)
+    missing = missing_files(root, maps)
     if missing:
         raise DataError(
-            f"{root}: {len(missing)} of {len(maps)} map files are missing ({_some(missing)}); the devkit needs them: "
+            f"{root}: {len(missing)} of {len(maps)} map files are missing ({some(missing)}); the devkit needs them: "
             "copy the maps folder of nuScenes"
         )
     return tables
@@ -330,7 +348,7 @@ class _Builder:
 
 
 def _check_files(root: Path, index: SurroundIndex) -> None:
-    """Check that what the index lists is there, by listing folders: a million files would be slow one by one."""
+    """Check that what the index lists is there."""
     key = np.zeros(len(index.image_file), dtype=bool)
     key[index.key_image] = True
     kinds = {
@@ -338,28 +356,10 @@ def _check_files(root: Path, index: SurroundIndex) -> None:
         "images of sweeps": (index.image_file[~key], "copy the sweeps folder, or pass --skip sweeps"),
         "LiDAR scans": (index.lidar_file[index.lidar_file != b""], "copy them, or pass --skip lidar"),
     }
-    folders: dict[str, set[str]] = {}
     problems = []
     for kind, (listed, advice) in kinds.items():
-        missing = []
-        for name in (raw.decode() for raw in listed.tolist()):
-            folder, _, base = name.rpartition("/")
-            if folder not in folders:
-                path = root / folder
-                folders[folder] = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
-            if base not in folders[folder]:
-                missing.append(name)
+        missing = missing_files(root, (raw.decode() for raw in listed.tolist()))
         if missing:
-            problems.append(f"{len(missing)} of {len(listed)} {kind} are missing ({_some(missing)}): {advice}")
+            problems.append(f"{len(missing)} of {len(listed)} {kind} are missing ({some(missing)}): {advice}")
     if problems:
         raise DataError(f"{root}: the data set is incomplete: " + "; ".join(problems))
-
-
-def _rows(table: Any, path: Path) -> list[dict[str, Any]]:
-    if not isinstance(table, list) or not all(isinstance(row, dict) for row in table):
-        raise DataError(f"{path}: expected a list of records; copy the nuScenes metadata again")
-    return table
-
-
-def _some(names: list[str], count: int = 3) -> str:
-    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")

@@ -1,0 +1,32 @@
+"""`gsocc doctor`: look at a machine or a data set and say what is missing."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def nuscenes(
+    root: Annotated[Path, typer.Argument(help="Folder that holds samples/, sweeps/, maps/ and the tables.")],
+    version: Annotated[str | None, typer.Option(help="Folder of tables below ROOT; the only one by default.")] = None,
+    index: Annotated[Path | None, typer.Option(help="Index file, where it does not lie in ROOT.")] = None,
+) -> None:
+    """Check a nuScenes root: tables, index, files, labels. Exits with 1 where something required is missing."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from gsocc.datasets.nuscenes_health import inspect_nuscenes
+
+    findings = inspect_nuscenes(root, version, index)
+    table = Table(title=escape(str(root)))
+    for heading in ("what", "state", "found", "what to do"):
+        table.add_column(heading, overflow="fold")
+    for finding in findings:
+        state = "[green]ok[/]" if finding.good else "[red]missing[/]" if finding.required else "[yellow]absent[/]"
+        table.add_row(finding.name, state, escape(finding.detail), escape(finding.fix))
+    console = Console()
+    console.print(table)
+    if any(finding.required and not finding.good for finding in findings):
+        raise typer.Exit(1)
+    console.print("everything that training needs is here")

@@ -1,0 +1,33 @@
+"""`gsocc index`: build what training reads instead of a data set's tables."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def nuscenes(
+    root: Annotated[Path, typer.Argument(help="Folder that holds samples/, sweeps/, maps/ and the tables.")],
+    version: Annotated[str, typer.Option(help="Folder of tables below ROOT.")] = "v1.0-trainval",
+    out: Annotated[
+        Path | None, typer.Option(help="Index file to write; ROOT/gsocc_index_VERSION.npz by default.")
+    ] = None,
+    skip: Annotated[
+        list[str] | None, typer.Option(help="Leave out what was not downloaded: sweeps, lidar. May be repeated.")
+    ] = None,
+) -> None:
+    """Read the tables of a nuScenes root with the official devkit and write the index."""
+    from rich.console import Console
+
+    from gsocc.datasets.index import read_index
+    from gsocc.datasets.nuscenes_index import PARTS, build_index
+
+    parts = [part for part in PARTS if part in (skip or [])]
+    unknown = sorted(set(skip or []) - set(PARTS))
+    if unknown:
+        raise typer.BadParameter(f"expected any of {', '.join(PARTS)}, got {', '.join(unknown)}", param_hint="--skip")
+    path = build_index(root, version, out, skip=parts)
+    index = read_index(path)
+    frames, images = len(index), len(index.image_file)
+    summary = f"{path}: {frames} key frames of {len(index.scene_names)} scenes, {images} images"
+    Console().print(summary, markup=False, highlight=False, soft_wrap=True)
