@@ -11,9 +11,16 @@ from gsocc.structures.voxel_grid import VoxelGrid
 
 @runtime_checkable
 class Field(Protocol):
-    """A volume that can be drawn, as Gaussians or along rays."""
+    """A volume that can be drawn, as Gaussians or along rays.
+
+    Attributes:
+        grid: Where the voxels are.
+        ray_rule: Name of the rule in `ray_alpha`, for renderers that have it built in: "exponential" is
+            1 - exp(-value delta).
+    """
 
     grid: VoxelGrid
+    ray_rule: str
 
     def ray_values(self) -> Float[Tensor, "B X Y Z"]:
         """Return the scalar per voxel that a volume renderer interpolates before `ray_alpha`."""

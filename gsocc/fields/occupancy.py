@@ -1,6 +1,7 @@
 """The occupancy field: one free-space logit and K class logits per voxel."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,8 @@ class OccupancyField:
         free_logits: Logit that a voxel is free.
         class_logits: What is composited into semantics; K channels.
     """
+
+    ray_rule: ClassVar[str] = "exponential"
 
     grid: VoxelGrid
     free_logits: Float[Tensor, "B X Y Z"]

@@ -8,8 +8,7 @@ keep their meaning, so broken input shows in the output.
 import numpy as np
 from numba import njit, prange
 
-LANES = 8
-"""Multiple to which the channels of a feature row are padded."""
+from gsocc.kernels.arrays import F32, I32, I64, LANES, Flags, Scalar
 
 CHUNK = 32
 """Pixels that a thread takes at a time; chunks are dealt out in turn, which balances sky against street."""
@@ -20,27 +19,28 @@ _FAST = {"contract", "reassoc"}
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=_FAST)
 def blend_forward(
-    offsets, entry_voxel, entry_kernel, depths, opacities, rows, alpha_min, alpha_max, t_min, threads,
-    out_features, out_depth, out_opacity, out_transmittance, out_last,
-):  # fmt: skip
+    offsets: I64, entry_voxel: I32, entry_kernel: F32, depths: F32, opacities: F32, rows: F32,
+    alpha_min: Scalar, alpha_max: Scalar, t_min: Scalar, threads: int,
+    out_features: F32, out_depth: F32, out_opacity: F32, out_transmittance: F32, out_last: I32,
+) -> None:  # fmt: skip
     """Composite the lists of every view.
 
     Args:
-        offsets: (V * P + 1,) int64, where each pixel's list starts.
-        entry_voxel: (E,) int32.
-        entry_kernel: (E,) float32, exp(-sigma).
-        depths: (V, N) float32, depth of each voxel centre in metres.
-        opacities: (N,) float32.
-        rows: (N, Cp) float32, features padded with zeros.
-        alpha_min: float32, smaller alphas are skipped.
-        alpha_max: float32, larger alphas are clamped.
-        t_min: float32, blending stops before the entry that would leave this much light or less.
+        offsets: (V * P + 1,) where each pixel's list starts.
+        entry_voxel: (E,) flat voxel indices.
+        entry_kernel: (E,) exp(-sigma).
+        depths: (V, N) depth of each voxel centre in metres.
+        opacities: (N,)
+        rows: (N, Cp) features padded with zeros.
+        alpha_min: Smaller alphas are skipped.
+        alpha_max: Larger alphas are clamped.
+        t_min: Blending stops before the entry that would leave this much light or less.
         threads: Number of parallel tasks.
-        out_features: (V, C, P) float32, written; as are the following.
-        out_depth: (V, P) float32, sum(w z).
-        out_opacity: (V, P) float32, sum(w).
-        out_transmittance: (V, P) float32, the light that is left.
-        out_last: (V, P) int32, entries up to the stop.
+        out_features: (V, C, P), written; as are the following.
+        out_depth: (V, P) sum(w z).
+        out_opacity: (V, P) sum(w).
+        out_transmittance: (V, P) the light that is left.
+        out_last: (V, P) entries up to the stop.
     """
     views, channels, pixels = out_features.shape
     padded = rows.shape[1]
@@ -87,24 +87,19 @@ def blend_forward(
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=_FAST)
 def blend_backward(
-    offsets, entry_voxel, entry_kernel, depths, opacities, rows, alpha_min, alpha_max, transmittance, last,
-    grad_features, grad_depth, grad_opacity, grad_rows, grad_opacities, touched,
-):  # fmt: skip
+    offsets: I64, entry_voxel: I32, entry_kernel: F32, depths: F32, opacities: F32, rows: F32,
+    alpha_min: Scalar, alpha_max: Scalar, transmittance: F32, last: I32,
+    grad_features: F32, grad_depth: F32, grad_opacity: F32,
+    grad_rows: F32, grad_opacities: F32, touched: Flags,
+) -> None:  # fmt: skip
     """Accumulate the gradients to opacities and features, each task into its own buffer.
 
     Lists are walked from the stop to the front; the light in front of an entry follows by division, which
     alpha_max < 1 keeps well conditioned. The gradient of a clamped alpha is zero, as in gsplat.
 
-    Args:
-        offsets: As in `blend_forward`, as are the arguments up to alpha_max.
-        transmittance: (V, P), of the forward pass.
-        last: (V, P) int32, of the forward pass.
-        grad_features: (V, C, P).
-        grad_depth: (V, P).
-        grad_opacity: (V, P).
-        grad_rows: (threads, N, Cp) float32, zeros, added to.
-        grad_opacities: (threads, N) float32, zeros, added to.
-        touched: (threads, N) bool, False, set where a buffer holds something.
+    The first arguments are those of `blend_forward`; transmittance (V, P) and last (V, P) are what it wrote;
+    grad_features (V, C, P), grad_depth and grad_opacity (V, P) come in; grad_rows (tasks, N, Cp), grad_opacities
+    (tasks, N) and touched (tasks, N) are added to.
     """
     views, channels, pixels = grad_features.shape
     padded = rows.shape[1]
@@ -148,27 +143,3 @@ def blend_backward(
                     if not clamped:
                         grad_opacities[thread, voxel] += kernel * (light * value - behind * inverse)
                     behind += weight * value
-
-
-@njit(parallel=True, cache=True, nogil=True)
-def sum_buffers(grad_rows, grad_opacities, touched, out_features, out_opacities):
-    """Add up the tasks' buffers of `blend_backward`, reading only what was touched.
-
-    Args:
-        grad_rows: (threads, N, Cp).
-        grad_opacities: (threads, N).
-        touched: (threads, N) bool.
-        out_features: (C, N) float32, written.
-        out_opacities: (N,) float32, written.
-    """
-    channels, voxels = out_features.shape
-    for voxel in prange(voxels):
-        total = np.float32(0.0)
-        for channel in range(channels):
-            out_features[channel, voxel] = np.float32(0.0)
-        for thread in range(grad_rows.shape[0]):
-            if touched[thread, voxel]:
-                total += grad_opacities[thread, voxel]
-                for channel in range(channels):
-                    out_features[channel, voxel] += grad_rows[thread, voxel, channel]
-        out_opacities[voxel] = total

@@ -9,9 +9,13 @@ import math
 import numpy as np
 from numba import njit, prange
 
+from gsocc.kernels.arrays import F32, I32, I64
+
 
 @njit(cache=True, nogil=True, inline="always")
-def _columns(dy, conic_a, conic_b, conic_c, mean_u, two_sigma_max, width):
+def _columns(
+    dy: float, conic_a: float, conic_b: float, conic_c: float, mean_u: float, two_sigma_max: float, width: int
+) -> tuple[int, int]:
     """Return the columns [start, stop) whose pixel centres lie inside the ellipse on the row at distance dy."""
     half_b = conic_b * dy
     disc = half_b * half_b - conic_a * (conic_c * dy * dy - two_sigma_max)
@@ -24,7 +28,9 @@ def _columns(dy, conic_a, conic_b, conic_c, mean_u, two_sigma_max, width):
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def count_entries(means2d, conics, radii_v, two_sigma_max, height, width, band_rows, counts):
+def count_entries(
+    means2d: F32, conics: F32, radii_v: F32, two_sigma_max: float, height: int, width: int, band_rows: int, counts: I32
+) -> None:
     """Count for every pixel of one view the Gaussians with 2 sigma <= two_sigma_max.
 
     Args:
@@ -47,8 +53,8 @@ def count_entries(means2d, conics, radii_v, two_sigma_max, height, width, band_r
             reach = float(radii_v[m])
             if mean_v + reach < first or mean_v - reach > last:
                 continue
-            row0 = max(first, int(math.ceil(max(mean_v - reach, -1.0) - 0.5)))
-            row1 = min(last, int(math.floor(min(mean_v + reach, height + 1.0) - 0.5)) + 1)
+            row0 = max(first, math.ceil(max(mean_v - reach, -1.0) - 0.5))
+            row1 = min(last, math.floor(min(mean_v + reach, height + 1.0) - 0.5) + 1)
             for row in range(row0, row1):
                 dy = row + 0.5 - mean_v
                 start, stop = _columns(
@@ -61,16 +67,13 @@ def count_entries(means2d, conics, radii_v, two_sigma_max, height, width, band_r
 
 @njit(parallel=True, cache=True, nogil=True)
 def fill_entries(
-    voxels, means2d, conics, radii_v, two_sigma_max, height, width, band_rows, offsets, entry_voxel, entry_kernel
-):
+    voxels: I32, means2d: F32, conics: F32, radii_v: F32, two_sigma_max: float, height: int, width: int,
+    band_rows: int, offsets: I64, entry_voxel: I32, entry_kernel: F32,
+) -> None:  # fmt: skip
     """Write what `count_entries` counted: voxel index and exp(-sigma) of every entry, front to back.
 
-    Args:
-        voxels: (M,) int32 flat voxel index of each Gaussian.
-        means2d: As in `count_entries`; so are conics, radii_v, two_sigma_max, height, width and band_rows.
-        offsets: (H * W + 1,) int64, where the list of each pixel starts.
-        entry_voxel: (E,) int32, written.
-        entry_kernel: (E,) float32, written.
+    voxels (M,) are the flat voxel indices of the Gaussians, offsets (H * W + 1,) say where the list of each pixel
+    starts in entry_voxel (E,) and entry_kernel (E,), which are written; the rest is as in `count_entries`.
     """
     bands = (height + band_rows - 1) // band_rows
     for band in prange(bands):
@@ -85,8 +88,8 @@ def fill_entries(
             reach = float(radii_v[m])
             if mean_v + reach < first or mean_v - reach > last:
                 continue
-            row0 = max(first, int(math.ceil(max(mean_v - reach, -1.0) - 0.5)))
-            row1 = min(last, int(math.floor(min(mean_v + reach, height + 1.0) - 0.5)) + 1)
+            row0 = max(first, math.ceil(max(mean_v - reach, -1.0) - 0.5))
+            row1 = min(last, math.floor(min(mean_v + reach, height + 1.0) - 0.5) + 1)
             mean_u = float(means2d[m, 0])
             conic_a, conic_b, conic_c = float(conics[m, 0]), float(conics[m, 1]), float(conics[m, 2])
             for row in range(row0, row1):

@@ -1,13 +1,14 @@
 """Renderers: one seam, `build_renderer(name, **options).render(scene, rig) -> RenderOutput`, and several backends."""
 
-from collections.abc import Callable
 from typing import Any
 
 from gsocc.renderers.base import Renderer
 from gsocc.renderers.splat_cpu import SplatCpu
+from gsocc.renderers.volume_cpu import VolumeCpu
 
-RENDERERS: dict[str, Callable[..., Renderer]] = {
+RENDERERS: dict[str, type[Renderer]] = {
     "splat_cpu": SplatCpu,
+    "volume_cpu": VolumeCpu,
 }
 
 

@@ -9,17 +9,15 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from gsocc.kernels.list_blend import LANES, blend_backward, blend_forward, sum_buffers
+from gsocc.kernels.list_blend import blend_backward, blend_forward
+from gsocc.renderers.buffers import GradientBuffers, pack_rows
 from gsocc.renderers.constants import ALPHA_MIN, TRANSMITTANCE_MIN
 from gsocc.renderers.voxel_lists import VoxelLists
-
-MAX_BUFFER_BYTES = 1 << 30
-"""What the backward pass may hold for its tasks' buffers; beyond it runs with fewer tasks."""
 
 
 def blend_voxel_lists(
     lists: VoxelLists,
-    opacities: Float[Tensor, "N"],
+    opacities: Float[Tensor, " N"],
     features: Float[Tensor, "C N"],
     alpha_max: float,
 ) -> tuple[Float[Tensor, "V C H W"], Float[Tensor, "V H W"], Float[Tensor, "V H W"]]:
@@ -49,9 +47,7 @@ class _BlendVoxelLists(torch.autograd.Function):
         channels = features.shape[0]
         views = lists.depths_m.shape[0]
         pixels = lists.image_size[0] * lists.image_size[1]
-        padded = -(-max(channels, 1) // LANES) * LANES
-        rows = features.new_zeros(features.shape[1], padded)
-        rows[:, :channels] = features.T
+        rows = pack_rows(features)
         opacities = opacities.contiguous()
         out_features = torch.empty(views, channels, pixels)
         out_depth, out_opacity, light = (torch.empty(views, pixels) for _ in range(3))
@@ -70,18 +66,12 @@ class _BlendVoxelLists(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
         opacities, rows, light, last = ctx.saved_tensors
         lists: VoxelLists = ctx.lists
-        voxels, padded = rows.shape
-        tasks = max(1, min(numba.get_num_threads(), MAX_BUFFER_BYTES // (voxels * (padded + 1) * 4)))
-        # np.zeros maps pages as they are first touched, so voxels that nobody saw cost nothing.
-        grad_rows = np.zeros((tasks, voxels, padded), np.float32)
-        grad_opacities = np.zeros((tasks, voxels), np.float32)
-        touched = np.zeros((tasks, voxels), np.bool_)
+        buffers = GradientBuffers.zeros(*rows.shape)
         grad_features, grad_depth, grad_opacity = (g.float().contiguous().numpy() for g in grads)
         blend_backward(
             lists.offsets, lists.voxel, lists.kernel, lists.depths_m, opacities.numpy(), rows.numpy(),
             np.float32(ALPHA_MIN), np.float32(ctx.alpha_max), light.numpy(), last.numpy(),
-            grad_features, grad_depth, grad_opacity, grad_rows, grad_opacities, touched,
+            grad_features, grad_depth, grad_opacity, buffers.rows, buffers.scalars, buffers.touched,
         )  # fmt: skip
-        out_features, out_opacities = torch.empty(ctx.channels, voxels), torch.empty(voxels)
-        sum_buffers(grad_rows, grad_opacities, touched, out_features.numpy(), out_opacities.numpy())
+        out_features, out_opacities = buffers.total(ctx.channels)
         return out_opacities, out_features, None, None

@@ -28,9 +28,9 @@ class ProjectedGaussians:
 
     means2d: Float[Tensor, "N 2"]
     conics: Float[Tensor, "N 3"]
-    depths_m: Float[Tensor, "N"]
+    depths_m: Float[Tensor, " N"]
     radii_px: Float[Tensor, "N 2"]
-    visible: Bool[Tensor, "N"]
+    visible: Bool[Tensor, " N"]
 
 
 def covariances(quats: Float[Tensor, "N 4"], scales: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3 3"]:

@@ -1,5 +1,7 @@
 """Gaussian splatting on the CPU: numba kernels, parallel, with exact gradients."""
 
+from typing import Any
+
 import torch
 
 from gsocc.renderers.base import Scene, SplatOptions, assemble, check_rig, check_voxel_gaussians, option_names, refuse
@@ -17,7 +19,7 @@ class SplatCpu:
 
     scene_kinds: tuple[type, ...] = (VoxelGaussians,)
 
-    def __init__(self, **options: float) -> None:
+    def __init__(self, **options: Any) -> None:
         self.options = SplatOptions(**options)
         self.cache = VoxelListCache(self.options)
 
@@ -28,9 +30,9 @@ class SplatCpu:
 
     def render(self, scene: Scene, rig: CameraRig) -> RenderOutput:
         """Draw the scene into every camera; see `Renderer.render`."""
-        if isinstance(scene, VoxelGaussians):
-            return self._render_cached(scene, rig)
-        refuse(scene, "splat_cpu", self.scene_kinds)
+        if not isinstance(scene, VoxelGaussians):
+            refuse(scene, "splat_cpu", self.scene_kinds)
+        return self._render_cached(scene, rig)
 
     def _render_cached(self, scene: VoxelGaussians, rig: CameraRig) -> RenderOutput:
         check_voxel_gaussians(scene, "splat_cpu")

@@ -1,0 +1,62 @@
+"""Feature rows that kernels read, and the gradient buffers that their tasks write."""
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gsocc.kernels.arrays import LANES
+from gsocc.kernels.buffers import sum_buffers
+
+MAX_BYTES = 1 << 30
+"""What the buffers of one backward pass may hold; beyond it the pass runs with fewer tasks."""
+
+
+def padded_channels(channels: int) -> int:
+    """Return the multiple of `LANES` that holds the channels."""
+    return -(-max(channels, 1) // LANES) * LANES
+
+
+def pack_rows(features: Float[Tensor, "C N"]) -> Float[Tensor, "N P"]:
+    """Return features with the channels last, padded with zeros."""
+    channels, count = features.shape
+    rows = features.new_zeros(count, padded_channels(channels))
+    rows[:, :channels] = features.T
+    return rows
+
+
+@dataclass(frozen=True)
+class GradientBuffers:
+    """One buffer per parallel task, so that tasks never race; `total` adds them up.
+
+    Attributes:
+        rows: (tasks, N, P), gradient to feature rows.
+        scalars: (tasks, N), gradient to the scalar per element (opacity or density).
+        touched: (tasks, N), where a task wrote.
+    """
+
+    rows: NDArray[np.float32]
+    scalars: NDArray[np.float32]
+    touched: NDArray[np.bool_]
+
+    @classmethod
+    def zeros(cls, count: int, padded: int) -> "GradientBuffers":
+        """Return zeros for as many tasks as there are threads and as fit into `MAX_BYTES`."""
+        tasks = max(1, min(numba.get_num_threads(), MAX_BYTES // max(1, count * (padded + 1) * 4)))
+        # np.zeros maps a page when it is first touched: elements that nobody sees cost nothing.
+        return cls(
+            np.zeros((tasks, count, padded), np.float32),
+            np.zeros((tasks, count), np.float32),
+            np.zeros((tasks, count), np.bool_),
+        )
+
+    def total(self, channels: int) -> tuple[Float[Tensor, "C N"], Float[Tensor, " N"]]:
+        """Return the gradients to features and scalars, summed over tasks."""
+        count = self.scalars.shape[1]
+        features, scalars = torch.empty(channels, count), torch.empty(count)
+        sum_buffers(self.rows, self.scalars, self.touched, features.numpy(), scalars.numpy())
+        return features, scalars
