@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -28,7 +28,7 @@ class ProgressBar:
         self._start = self._last_line = time.monotonic()
         self._task: TaskID | None = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "ProgressBar":
         self._start = self._last_line = time.monotonic()
         if self.enabled and sys.stderr.isatty():
             self._task = _DISPLAY.add(self.label, self.total)
