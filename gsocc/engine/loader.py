@@ -111,7 +111,7 @@ def _ignore_interrupt(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def batches_from(loader: Any, step: int, seed_epoch: Callable[[int], object]) -> Iterator[Any]:
+def batches_from(loader: Any, step: int, seed: Callable[[int, int], object]) -> Iterator[Any]:
     """Yield batches for ever from any loader, starting with that of step `step`.
 
     A `StepLoader` starts there at once. Any other loader with a length is walked epoch by epoch, its sampler and data
@@ -120,7 +120,8 @@ def batches_from(loader: Any, step: int, seed_epoch: Callable[[int], object]) ->
     Args:
         loader: A `StepLoader`, a DataLoader or a sequence of batches.
         step: Counted from 0.
-        seed_epoch: Called with the epoch before it begins, so that a shuffling sampler draws the same order again.
+        seed: Called with (epoch, place in it) before a batch is loaded, so that a shuffling sampler draws the same
+            order again, and the data set what it drew.
     """
     if isinstance(loader, StepLoader):
         yield from loader.from_step(step)
@@ -131,8 +132,10 @@ def batches_from(loader: Any, step: int, seed_epoch: Callable[[int], object]) ->
     while True:
         for listener in _listeners(loader):
             listener.set_epoch(epoch)
-        seed_epoch(epoch)
-        for i, batch in enumerate(loader):
+        batches = iter(loader)
+        for i in range(len(loader)):
+            seed(epoch, i)
+            batch = next(batches)
             if i >= passed:
                 yield batch
         epoch, passed = epoch + 1, 0

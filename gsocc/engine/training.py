@@ -185,7 +185,7 @@ class _Trainer:
         if self.processes.is_main:
             self.run.write_summary({"finished": False, "steps": first})
         log = RunLog(self.run, self.processes.is_main, first)
-        batches = batches_from(loader, first, lambda epoch: seed_everything(config.seed, epoch))
+        batches = batches_from(loader, first, lambda *place: seed_everything(config.seed, *place))
         self.model.train()
         try:
             with ProgressBar(config.steps, "training", unit="step", enabled=self.processes.is_main) as bar:
