@@ -68,7 +68,7 @@ class RendererConfig(Config):
     name: Literal["splat_gsplat", "splat_cpu", "splat_torch", "volume", "volume_cpu"] = "splat_gsplat"
     size: Size = (180, 320)
     scale_fraction: Vec3 = (0.5, 0.5, 0.5)  # sigma of a Gaussian over the voxel edge; splats only
-    options: dict[str, float | int | str | bool] = {}  # passed to build_renderer
+    options: dict[str, float | int | str | bool] = Field(default_factory=dict)  # passed to build_renderer
 
 
 class ObjectiveConfig(Config):
@@ -105,9 +105,9 @@ class OccConfig(Config):
 
     name: str
     data: DataConfig
+    training: TrainConfig
     grid: GridConfig = GridConfig()
     model: ModelConfig = ModelConfig()
     renderer: RendererConfig = RendererConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
-    train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

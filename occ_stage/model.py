@@ -70,9 +70,7 @@ def depth_with_background(out: RenderOutput, far_m: float) -> Float[Tensor, "B V
 
 
 @torch.no_grad()
-def occ3d_prediction(
-    field: OccupancyField, ids: list[int], lattice: str
-) -> tuple[Float[Tensor, "B X Y Z"], Tensor]:
+def occ3d_prediction(field: OccupancyField, ids: list[int], lattice: str) -> tuple[Float[Tensor, "B X Y Z"], Tensor]:
     """Read a field at the voxel centres of Occ3D.
 
     Args:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gsocc.engine.loop import LossReport
+from gsocc.engine import LossReport
 from gsocc.fields.occupancy import OccupancyField
 from gsocc.labels import FREE, IGNORE, NUM_OCC3D_LABELS
 from gsocc.losses.photometric import minimum_reprojection, photometric_error, warp_to_target

@@ -3,7 +3,7 @@
 from gsocc.engine.checkpoints import Checkpoint, load_checkpoint, load_into, save_checkpoint
 from gsocc.engine.config import TrainConfig
 from gsocc.engine.loader import StepLoader
-from gsocc.engine.processes import is_main_process, process_rank, world_size
+from gsocc.engine.processes import is_main_process, process_group, process_rank, world_size
 from gsocc.engine.run_directory import RunDirectory
 from gsocc.engine.seeding import seed_everything
 from gsocc.engine.training import FitResult, fit
@@ -21,6 +21,7 @@ __all__ = [
     "is_main_process",
     "load_checkpoint",
     "load_into",
+    "process_group",
     "process_rank",
     "save_checkpoint",
     "seed_everything",

@@ -1,6 +1,8 @@
 """Processes and devices: the one place that knows of torchrun and of Lightning Fabric."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch

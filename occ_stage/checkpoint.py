@@ -1,0 +1,53 @@
+"""From a run directory to a predictor."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from gsocc.config import load_config
+from gsocc.engine import load_checkpoint, load_into
+from gsocc.errors import CheckpointError
+from occ_stage.config import OccConfig
+from occ_stage.model import build_model
+from occ_stage.predictor import Predictor
+
+
+def find_checkpoint(path: Path) -> Path:
+    """Return the checkpoint folder of a run directory (`best`, else `last`), or `path` itself.
+
+    Raises:
+        CheckpointError: Where there is nothing at `path`.
+    """
+    for folder in (path / "checkpoints" / "best", path / "checkpoints" / "last"):
+        if folder.is_dir():
+            return folder
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such run or checkpoint; train one with `gsocc train occ`")
+    return path
+
+
+def load_predictor(path: Path, overrides: Sequence[str] = (), device: torch.device | None = None) -> Predictor:
+    """Load a run's network together with the configuration that it was trained with.
+
+    Args:
+        path: A run directory or a checkpoint folder.
+        overrides: Changes to the configuration, for example another `data.root` or another renderer.
+        device: By default CUDA where there is one.
+
+    Raises:
+        CheckpointError: Where there is no checkpoint, or it does not fit the configuration.
+    """
+    checkpoint = load_checkpoint(find_checkpoint(path))
+    config_path = checkpoint.folder / "config.yaml"
+    if not config_path.is_file():
+        raise CheckpointError(f"{config_path}: missing; a checkpoint is weights and configuration together")
+    config = load_config(config_path, OccConfig, overrides)
+    model = build_model(config)
+    load_into(model, checkpoint)
+    return Predictor(model, config, device or default_device())
+
+
+def default_device() -> torch.device:
+    """Return CUDA where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

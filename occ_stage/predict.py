@@ -1,0 +1,97 @@
+"""Prediction files of a trained checkpoint: what the viewer, exporters and other evaluators read."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gsocc.datasets.nuscenes import NuScenesDataset
+from gsocc.errors import UserError
+from gsocc.files import read_json
+from gsocc.structures import OCC3D_GRID, SurroundBatch
+from gsocc.structures.prediction import OccupancyPrediction, prediction_path, save_prediction
+from occ_stage.checkpoint import find_checkpoint, load_predictor
+from occ_stage.data import batches_of_one, evenly_spread, open_dataset, shard
+from occ_stage.model import threshold_labels
+from occ_stage.predictor import Frame, Predictor
+
+SCORES = "eval/metrics.json"
+"""Where `gsocc eval` leaves its numbers in a run directory, the chosen threshold among them."""
+
+
+def predict_checkpoint(
+    path: Path, out: Path, overrides: Sequence[str] = (), threshold: float | None = None
+) -> list[Path]:
+    """Predict every validation key frame of a run; needs images and calibration alone.
+
+    Args:
+        path: A run directory or a checkpoint folder.
+        out: Folder for the prediction files.
+        overrides: Changes to the run's configuration.
+        threshold: Occupancy threshold; by default the configured one, else the one that `gsocc eval` chose.
+
+    Returns:
+        The files written, in time order per scene.
+
+    Raises:
+        UserError: Where there is no threshold to be had.
+    """
+    predictor = load_predictor(path, overrides)
+    config = predictor.config
+    value = threshold if threshold is not None else config.evaluation.threshold
+    if value is None:
+        value = _chosen_threshold(path)
+    dataset = open_dataset(config, config.data.val_split, config.data.val_tokens, frame_ids=(0,))
+    indices = shard(evenly_spread(len(dataset), config.evaluation.max_samples))
+    writer = PredictionWriter(predictor, dataset, out, {"checkpoint": str(find_checkpoint(path)), "threshold": value})
+    for batch in batches_of_one(dataset, indices, "predicting"):
+        frame = predictor(batch)
+        writer(batch, frame, threshold_labels(frame.occupancy, frame.classes, value))
+    return writer.written
+
+
+class PredictionWriter:
+    """Writes one prediction file per frame; a sink for `occ_stage.evaluate.evaluate_model`."""
+
+    def __init__(self, predictor: Predictor, dataset: NuScenesDataset, out: Path, meta: dict[str, str | float]) -> None:
+        self.predictor, self.dataset, self.out, self.meta = predictor, dataset, out, meta
+        self.numbers = {token: i for i, token in enumerate(dataset.tokens)}
+        self.written: list[Path] = []
+
+    def __call__(self, batch: SurroundBatch, frame: Frame, labels: Tensor) -> None:
+        """Write the file of one batch of one."""
+        token, scene = batch.tokens[0], batch.scenes[0]
+        files = self.dataset.image_files(self.numbers[token])[: len(self.dataset.camera_names)]
+        prediction = OccupancyPrediction(
+            token=token,
+            scene=scene,
+            timestamp_s=batch.timestamps_s[0],
+            grid=OCC3D_GRID,
+            semantics=labels[0].cpu().numpy(),
+            occupancy=frame.occupancy[0].cpu().numpy(),
+            camera_names=self.dataset.camera_names,
+            intrinsics=batch.intrinsics[0].cpu().numpy(),
+            cam_to_ego=batch.cam_to_ego[0].cpu().numpy(),
+            image_size=batch.rig.image_size,
+            depth_m=frame.depth_m[0].cpu().numpy(),
+            semantic_images=self.predictor.rendered_labels(frame)[0].to(torch.uint8).cpu().numpy(),
+            image_files=tuple(str(path.relative_to(self.dataset.root)) for path in files),
+            meta=dict(self.meta),
+        )
+        path = prediction_path(self.out, scene, token)
+        save_prediction(path, prediction)
+        self.written.append(path)
+
+
+def _chosen_threshold(path: Path) -> float:
+    scores = path / SCORES
+    if not scores.is_file():
+        raise UserError(
+            f"{path}: no occupancy threshold; run `gsocc eval nuscenes {path}`, which chooses one on training scenes, "
+            "or give --threshold"
+        )
+    value = read_json(scores)["threshold"]
+    if value is None:
+        raise UserError(f"{scores}: holds no threshold; give --threshold")
+    return float(value)

@@ -1,0 +1,74 @@
+"""A trained network at work: images in, lattice and rendering out."""
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from gsocc.fields.occupancy import OccupancyField
+from gsocc.labels import FREE
+from gsocc.structures import RenderOutput, SurroundBatch
+from occ_stage.config import OccConfig
+from occ_stage.model import FieldRenderer, build_grid, class_ids, occ3d_prediction
+
+_HIT = 0.01  # below this opacity a pixel has no depth of its own and reads as far
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What the model says of one key frame; batch of one.
+
+    Attributes:
+        occupancy: Probability on the Occ3D lattice.
+        classes: Occ3D id that a voxel has if it is occupied.
+        depth_m: Depth at the render size.
+        output: The rendering it came from.
+        render_seconds: Wall time of drawing all cameras.
+    """
+
+    occupancy: Tensor
+    classes: Tensor
+    depth_m: Tensor
+    output: RenderOutput
+    render_seconds: float
+
+
+class Predictor:
+    """A network with the settings of its run: images in, lattice and rendering out."""
+
+    def __init__(self, model: nn.Module, config: OccConfig, device: torch.device) -> None:
+        self.model = model.to(device).eval()
+        self.config = config
+        self.device = device
+        self.grid = build_grid(config)
+        self.ids = class_ids(config.model)
+        self.renderer = FieldRenderer(config.renderer)
+
+    @torch.no_grad()
+    def __call__(self, batch: SurroundBatch) -> Frame:
+        """Predict one key frame (a batch of one).
+
+        Depth is normalised by opacity: LiDAR returns lie on surfaces, so what passes through is not background.
+        """
+        batch = batch.to(self.device)
+        logits = self.model(batch.network_images, batch.intrinsics, batch.cam_to_ego)
+        field_ = OccupancyField.from_logits(self.grid, logits)
+        occupancy, classes = occ3d_prediction(field_, self.ids, self.config.evaluation.lattice)
+        self._synchronize()
+        start = time.perf_counter()
+        output = self.renderer(field_, batch.rig)
+        self._synchronize()
+        seconds = time.perf_counter() - start
+        depth_m = torch.where(output.opacity > _HIT, output.depth_m, self.config.objective.far_m)
+        return Frame(occupancy, classes, depth_m, output, seconds)
+
+    def rendered_labels(self, frame: Frame) -> Tensor:
+        """Return the Occ3D id of every rendered pixel (B, V, h, w); 17 where the sky shows."""
+        sky = self.config.objective.sky_logit * (1 - frame.output.opacity)[:, :, None]
+        ids = torch.tensor([*self.ids, FREE], device=sky.device)
+        return ids[torch.cat([frame.output.features, sky], 2).argmax(2)]
+
+    def _synchronize(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)

@@ -1,0 +1,87 @@
+"""Training of stage 2."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+from torchmetrics.aggregation import MeanMetric
+
+from gsocc.config import to_yaml
+from gsocc.datasets.skipping import SkipBadSamples
+from gsocc.engine import FitResult, RunDirectory, StepLoader, fit, seed_everything
+from gsocc.engine.run_directory import Policy
+from gsocc.metrics import metric_name
+from gsocc.structures import collate
+from occ_stage.config import OccConfig
+from occ_stage.data import (
+    batches_of_one,
+    evenly_spread,
+    shard,
+    training_class_weights,
+    training_dataset,
+    validation_dataset,
+)
+from occ_stage.model import FieldRenderer, build_grid, build_model, class_ids
+from occ_stage.objective import OccObjective
+
+
+def train(config: OccConfig, folder: Path, policy: Policy = "new") -> FitResult:
+    """Train a run into `folder`: configuration, logs, metrics and the checkpoints `last` and `best`.
+
+    No 3-D label and no LiDAR enters: the best checkpoint is picked by the objective on validation images
+    (`training.best_metric: objective/validation:total`).
+
+    Args:
+        config: The run.
+        folder: Run directory.
+        policy: What to do where `folder` holds a run: see `RunDirectory.create`.
+    """
+    run = RunDirectory.create(folder, to_yaml(config), policy, may_change=("training.steps",))
+    seed_everything(config.training.seed)
+    dataset = SkipBadSamples(training_dataset(config))
+    loader = StepLoader(
+        dataset,
+        batch_size=config.training.batch_size,
+        collate=collate,
+        seed=config.training.seed,
+        workers=config.training.workers,
+    )
+    objective = OccObjective(
+        config.objective,
+        build_grid(config),
+        FieldRenderer(config.renderer),
+        class_ids(config.model),
+        training_class_weights(config),
+    )
+    seed_everything(config.training.seed)  # the network's weights depend on the seed alone
+    return fit(
+        model=build_model(config),
+        objective=objective,
+        train_loader=loader,
+        config=config.training,
+        run=run,
+        validate=_validation_loss(config, objective),
+        panels=None,
+        batch_tokens=lambda batch: batch.tokens,
+        health_check=dataset.check,
+        resume=policy == "resume",
+    )
+
+
+def _validation_loss(config: OccConfig, objective: OccObjective) -> Callable[[nn.Module], dict[str, float]]:
+    """Return a function that averages the objective over validation frames, over all ranks."""
+    dataset = validation_dataset(config)
+    indices = evenly_spread(len(dataset), config.evaluation.validation_samples)
+
+    def validate(model: nn.Module) -> dict[str, float]:
+        device = next(model.parameters()).device
+        means: dict[str, MeanMetric] = {}
+        for batch in batches_of_one(dataset, shard(indices), "validating"):
+            with torch.no_grad():
+                report = objective(model, batch.to(device))
+            for name, value in {"total": report.total, **report.terms}.items():
+                means.setdefault(name, MeanMetric().to(device)).update(value)
+        return {metric_name("objective/validation", name): float(mean.compute()) for name, mean in means.items()}
+
+    return validate
