@@ -26,7 +26,7 @@ class DataConfig(Config):
     val_tokens: Path | None = None
     image_size: Size = (384, 640)
     neighbours: Literal["sweeps", "keyframes"] = "sweeps"
-    color_jitter: float = Field(0.5, ge=0, le=1)  # probability per sample
+    color_jitter: float = Field(default=0.5, ge=0, le=1)  # probability per sample
     self_mask: bool = False
 
 
@@ -43,7 +43,7 @@ class ModelConfig(Config):
 
     backbone: str = "resnet50"
     backbone_weights: Path | None = None  # torchvision's ImageNet .pth
-    backbone_levels: int = Field(3, ge=1, le=4)
+    backbone_levels: int = Field(default=3, ge=1, le=4)
     norm: Literal["batch", "group"] = "batch"
     pyramid_width: int = 128
     lift_channels: int = 64

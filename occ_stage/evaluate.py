@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.distributed as dist
@@ -25,7 +26,7 @@ from gsocc.metrics import (
     ground_plane,
     metric_name,
 )
-from gsocc.structures import SurroundBatch
+from gsocc.structures import OccupancyLabels, SurroundBatch
 from occ_stage.checkpoint import find_checkpoint, load_predictor
 from occ_stage.config import OccConfig
 from occ_stage.data import batches_of_one, evenly_spread, open_dataset, shard
@@ -57,8 +58,7 @@ def choose_threshold(predictor: Predictor) -> ThresholdChoice:
     sweep = ThresholdSweep(criterion=config.evaluation.threshold_criterion).to(predictor.device)
     for batch in _training_truth(config, config.evaluation.threshold_samples, "choosing the threshold"):
         frame = predictor(batch)
-        assert batch.occupancy is not None
-        sweep.update(frame.occupancy, frame.classes, batch.to(predictor.device).occupancy)
+        sweep.update(frame.occupancy, frame.classes, _truth(batch.to(predictor.device)))
     return sweep.choose()
 
 
@@ -86,8 +86,8 @@ def evaluate_model(
         frame = predictor(batch)
         labels = threshold_labels(frame.occupancy, frame.classes, value)
         batch = batch.to(predictor.device)
-        assert batch.occupancy is not None and batch.lidar_depth_m is not None
-        suite.update(labels, frame.occupancy, batch.occupancy)
+        assert batch.lidar_depth_m is not None
+        suite.update(labels, frame.occupancy, _truth(batch))
         depth.update(frame.depth_m, batch.lidar_depth_m)
         if batch.semantic_labels is not None:
             accuracy += _pixel_accuracy(predictor.rendered_labels(frame), batch.semantic_labels)
@@ -172,12 +172,12 @@ def evaluate_baselines(config: OccConfig, device: torch.device) -> dict[str, Eva
     """Score what needs no images: all free, all occupied, a flat plane, the label prior of the training scenes."""
     prior = LabelPrior().to(device)
     for batch in _training_truth(config, None, "label prior"):
-        prior.update(batch.to(device).occupancy)
+        prior.update(_truth(batch.to(device)))
     guesses = {
         "all_free": all_free(),
         "all_occupied": all_occupied(),
         "ground_plane": ground_plane(),
-        "label_prior": prior.compute(),
+        "label_prior": cast(OccupancyGuess, prior.compute()),
     }
     suites = {name: OccupancySuite().to(device) for name in guesses}
     dataset = _validation_set(config)
@@ -185,8 +185,9 @@ def evaluate_baselines(config: OccConfig, device: torch.device) -> dict[str, Eva
     frames = 0
     for batch in _validation_frames(config, dataset, "baselines"):
         batch = batch.to(device)
+        assert batch.lidar_depth_m is not None
         for name, guess in guesses.items():
-            suites[name].update(*_on(guess, device).batch(1), batch.occupancy)
+            suites[name].update(*_on(guess, device).batch(1), _truth(batch))
         sweep.update(batch.rig, batch.lidar_depth_m)
         frames += 1
     results = {}
@@ -217,6 +218,11 @@ def _validation_set(config: OccConfig) -> NuScenesDataset:
 def _validation_frames(config: OccConfig, dataset: NuScenesDataset, label: str) -> Iterator[SurroundBatch]:
     indices = evenly_spread(len(dataset), config.evaluation.max_samples)
     return batches_of_one(dataset, shard(indices), label)
+
+
+def _truth(batch: SurroundBatch) -> OccupancyLabels:
+    assert batch.occupancy is not None  # the data set was opened with this part
+    return batch.occupancy
 
 
 def _pixel_accuracy(predicted: Tensor, labels: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Prediction files of a trained checkpoint: what the viewer, exporters and other evaluators read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from gsocc.engine.config import TrainConfig
@@ -25,6 +26,22 @@ def world_size() -> int:
 def is_main_process() -> bool:
     """Return whether this process writes files and talks to the terminal."""
     return process_rank() == 0
+
+
+@contextmanager
+def process_group() -> Iterator[None]:
+    """Join the processes that torchrun started for the length of a block; nothing to do for a single one.
+
+    For evaluation, which needs sums over ranks but no training: metrics find the group by themselves.
+    """
+    if world_size() == 1 or dist.is_initialized():
+        yield
+        return
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
 
 
 def choose_device(config: TrainConfig) -> str:
