@@ -63,15 +63,7 @@ def lidar_depth(
         image_size: (H, W) of the result.
         rounding: "floor" or "round".
         collisions: What a pixel keeps when several points fall on it, "nearest" or "last".
-
-    Raises:
-        ValueError: Where an option is unknown.
     """
-    if rounding not in ("floor", "round") or collisions not in ("nearest", "last"):
-        raise ValueError(
-            "lidar_depth: rounding must be floor or round and collisions nearest or last, "
-            f"got {rounding!r} and {collisions!r}"
-        )
     height, width = image_size
     depth_m = np.zeros((len(intrinsics), height, width), dtype=np.float32)
     points = points_lidar.astype(np.float64)

@@ -85,7 +85,12 @@ class NuScenesDataset(Dataset[SurroundSample]):
         depth_root: Path | None = None,
         self_mask_root: Path | None = None,
     ) -> None:
-        _check_options(frame_ids, neighbours, parts, depth_from)
+        _check_frame_ids(frame_ids)
+        _check_choices("parts", parts, PARTS)
+        _check_choices("neighbours", [neighbours], ("sweeps", "keyframes"))
+        _check_choices("depth_from", [depth_from], ("lidar", "files"))
+        _check_choices("depth_rounding", [depth_rounding], ("floor", "round"))
+        _check_choices("depth_collisions", [depth_collisions], ("nearest", "last"))
         self.root = Path(root)
         index = find_index(self.root, version) if index is None else index
         self.index = open_index(index, self.root)
@@ -122,7 +127,7 @@ class NuScenesDataset(Dataset[SurroundSample]):
 
     def image_files(self, number: int) -> list[Path]:
         """Return the image files that a sample reads, key frame first."""
-        images, _ = self._image_rows(self.rows[number])
+        images, _ = self._image_rows(int(self.rows[number]))
         return list(dict.fromkeys(self._image_path(row) for row in images.reshape(-1).tolist()))
 
     def __getitem__(self, number: int) -> SurroundSample:
@@ -223,9 +228,8 @@ class NuScenesDataset(Dataset[SurroundSample]):
 
     def _intrinsics(self, key: Int64[np.ndarray, " V"], size: Size) -> Float64[np.ndarray, "V 3 3"]:
         stored = self.index.intrinsics[self.index.image_calibration[key]]
-        return np.stack(
-            [scale_intrinsics(k, self._size(image), size, self.crop) for k, image in zip(stored, key, strict=True)]
-        )
+        sizes = [self._size(image) for image in key.tolist()]
+        return np.stack([scale_intrinsics(k, old, size, self.crop) for k, old in zip(stored, sizes, strict=True)])
 
     def _cam_to_ego(self, images: Int64[np.ndarray, "*N"]) -> Float64[np.ndarray, "*N 4 4"]:
         return pose_matrix(self.index.cam_to_ego[self.index.image_calibration[images]])
@@ -295,14 +299,13 @@ class NuScenesDataset(Dataset[SurroundSample]):
         return values[top : top + height, left : left + width]
 
 
-def _check_options(frame_ids: tuple[int, ...], neighbours: str, parts: Collection[str], depth_from: str) -> None:
+def _check_frame_ids(frame_ids: tuple[int, ...]) -> None:
     times = tuple(frame_ids)
     if not times or times[0] != 0 or len(set(times)) != len(times) or not set(times) <= {-1, 0, 1}:
         raise ValueError(f"frame_ids: expected 0 first, then any of -1 and 1 once, got {times}")
-    if neighbours not in ("sweeps", "keyframes"):
-        raise ValueError(f"neighbours: expected sweeps or keyframes, got {neighbours!r}")
-    unknown = sorted(set(parts) - set(PARTS))
+
+
+def _check_choices(name: str, given: Collection[str], known: Sequence[str]) -> None:
+    unknown = sorted(set(given) - set(known))
     if unknown:
-        raise ValueError(f"parts: expected any of {', '.join(PARTS)}, got {', '.join(unknown)}")
-    if depth_from not in ("lidar", "files"):
-        raise ValueError(f"depth_from: expected lidar or files, got {depth_from!r}")
+        raise ValueError(f"{name}: expected {' or '.join(known)}, got {', '.join(unknown)}")

@@ -63,7 +63,7 @@ def build_index(
     version: str = "v1.0-trainval",
     out: Path | None = None,
     *,
-    skip: Collection[Part] = (),
+    skip: Collection[str] = (),
 ) -> Path:
     """Read the tables of a nuScenes root, check them, and write the index.
 
@@ -81,6 +81,7 @@ def build_index(
         DataError: Where a folder, table or listed file is missing, a table is damaged, or a calibration or pose is not
             one.
         MissingExtraError: Where the devkit is not installed.
+        ValueError: Where `skip` holds something else.
     """
     unknown = sorted(set(skip) - set(PARTS))
     if unknown:
@@ -89,8 +90,9 @@ def build_index(
     # Described before they are read: a table that changes meanwhile must not pass for what was read.
     sources = {f"{name}.json": table_source(tables / f"{name}.json") for name in INDEXED_TABLES}
     devkit = _load_devkit(root, version)
+    skipped = tuple(part for part in PARTS if part in skip)
     builder = _Builder(devkit, tables, skip_sweeps="sweeps" in skip, skip_lidar="lidar" in skip)
-    source = IndexSource("nuscenes", version, metadata.version("nuscenes-devkit"), tuple(sorted(skip)), sources)
+    source = IndexSource("nuscenes", version, metadata.version("nuscenes-devkit"), skipped, sources)
     try:
         index = builder.build(source)
     except KeyError as error:
