@@ -46,7 +46,6 @@ def run_reporting_errors(function: Callable[[], object], *, debug: bool = False)
     Returns:
         Exit code: 0, 1 after an error, 130 after Ctrl-C; a `SystemExit` keeps its own.
     """
-    debug = debug or os.environ.get("GSOCC_DEBUG", "") not in ("", "0")
     try:
         function()
     except KeyboardInterrupt:
@@ -59,7 +58,7 @@ def run_reporting_errors(function: Callable[[], object], *, debug: bool = False)
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     except (UserError, OSError) as error:
-        if debug:
+        if debug or os.environ.get("GSOCC_DEBUG", "") not in ("", "0"):
             traceback.print_exc()
         _write(f"error: {describe(error)}", "red")
         return EXIT_ERROR

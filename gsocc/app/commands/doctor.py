@@ -6,6 +6,26 @@ from typing import Annotated
 import typer
 
 
+def env() -> None:
+    """Show versions, devices, threads and extras. Exits with 1 where something does not work."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from gsocc.app.environment import inspect_environment
+
+    findings = inspect_environment()
+    table = Table(title="environment")
+    for heading in ("what", "state", "found", "what to do"):
+        table.add_column(heading, overflow="fold")
+    for finding in findings:
+        state = "[green]ok[/]" if finding.good else "[red]wrong[/]" if finding.required else "[yellow]absent[/]"
+        table.add_row(finding.name, state, escape(finding.detail), escape(finding.fix))
+    Console().print(table)
+    if not all(finding.good for finding in findings if finding.required):
+        raise typer.Exit(1)
+
+
 def nuscenes(
     root: Annotated[Path, typer.Argument(help="Folder that holds samples/, sweeps/, maps/ and the tables.")],
     version: Annotated[str | None, typer.Option(help="Folder of tables below ROOT; the only one by default.")] = None,

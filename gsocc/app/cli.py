@@ -1,0 +1,53 @@
+"""The `gsocc` command: verbs, then nouns. Only Typer is imported here; each command imports what it needs."""
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from gsocc import __version__
+from gsocc.app.commands import doctor, index
+from gsocc.errors import run_reporting_errors
+
+app = typer.Typer(
+    name="gsocc",
+    help="Gaussian-splatting-first 3-D occupancy from surround cameras, without 3-D labels.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+_GROUPS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
+    "doctor": ("Say what a machine or a data set lacks.", {"env": doctor.env, "nuscenes": doctor.nuscenes}),
+    "index": ("Build what training reads instead of a data set's tables.", {"nuscenes": index.nuscenes}),
+}
+
+for _verb, (_help, _nouns) in _GROUPS.items():
+    _group = typer.Typer(help=_help, no_args_is_help=True)
+    for _noun, _function in _nouns.items():
+        _group.command(_noun)(_function)
+    app.add_typer(_group, name=_verb)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gsocc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of errors (also GSOCC_DEBUG=1).")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    if debug:
+        os.environ["GSOCC_DEBUG"] = "1"
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    sys.exit(run_reporting_errors(app))
