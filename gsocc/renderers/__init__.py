@@ -4,10 +4,14 @@ from typing import Any
 
 from gsocc.renderers.base import Renderer
 from gsocc.renderers.splat_cpu import SplatCpu
+from gsocc.renderers.splat_torch import SplatTorch
+from gsocc.renderers.volume import Volume
 from gsocc.renderers.volume_cpu import VolumeCpu
 
 RENDERERS: dict[str, type[Renderer]] = {
     "splat_cpu": SplatCpu,
+    "splat_torch": SplatTorch,
+    "volume": Volume,
     "volume_cpu": VolumeCpu,
 }
 

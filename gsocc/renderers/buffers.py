@@ -44,9 +44,15 @@ class GradientBuffers:
     touched: NDArray[np.bool_]
 
     @classmethod
-    def zeros(cls, count: int, padded: int) -> "GradientBuffers":
-        """Return zeros for as many tasks as there are threads and as fit into `MAX_BYTES`."""
-        tasks = max(1, min(numba.get_num_threads(), MAX_BYTES // max(1, count * (padded + 1) * 4)))
+    def zeros(cls, count: int, padded: int, extra: int = 0) -> "GradientBuffers":
+        """Return zeros for as many tasks as there are threads and as fit into `MAX_BYTES`.
+
+        Args:
+            count: Elements N.
+            padded: Length P of a row.
+            extra: Further float32 numbers that each task will hold.
+        """
+        tasks = max(1, min(numba.get_num_threads(), MAX_BYTES // max(1, (count * (padded + 1) + extra) * 4)))
         # np.zeros maps a page when it is first touched: elements that nobody sees cost nothing.
         return cls(
             np.zeros((tasks, count, padded), np.float32),

@@ -130,7 +130,8 @@ class _March(torch.autograd.Function):
         if options.sampling == "cells":
             march_cells(*volume, *limits, *out)
         else:
-            march_uniform(*volume, options.step_m, options.interpolation == "trilinear", *limits, *out)
+            uniform = (options.step_m, options.interpolation == "trilinear")
+            march_uniform(*(*volume, *uniform, *limits, *out))
         ctx.geometry, ctx.channels = (cameras, width, shape, options), channels
         ctx.save_for_backward(density, rows, count)
         return out_features, out_depth, out_opacity
@@ -148,7 +149,7 @@ class _March(torch.autograd.Function):
         if options.sampling == "cells":
             march_cells_backward(*volume, *limits, *grad, *into)
         else:
-            trilinear = options.interpolation == "trilinear"
-            march_uniform_backward(*volume, options.step_m, trilinear, *limits, *grad, *into)
+            uniform = (options.step_m, options.interpolation == "trilinear")
+            march_uniform_backward(*(*volume, *uniform, *limits, *grad, *into))
         grad_features, grad_density = buffers.total(ctx.channels)
         return grad_density, grad_features, None, None, None, None
