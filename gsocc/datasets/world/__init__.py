@@ -1,0 +1,58 @@
+"""A synthetic world with exact truth, written in the formats of the real data sets."""
+
+from pathlib import Path
+
+from gsocc.datasets.world.spec import PRESETS, SWEEPS, WorldSpec
+from gsocc.datasets.world.writer import write_world
+
+__all__ = ["PRESETS", "SWEEPS", "WorldSpec", "write_nuscenes_world"]
+
+
+def write_nuscenes_world(
+    out: Path | str,
+    *,
+    scenes: int,
+    keyframes: int,
+    seed: int,
+    image_size: tuple[int, int],
+    preset: str = "full",
+    val_scenes: int = 1,
+    sweeps: str = "near",
+    lidar_noise_m: float = 0.0,
+    exact: bool = False,
+    version: str = "v1.0-trainval",
+    workers: int | None = None,
+) -> Path:
+    """Write a synthetic world as a nuScenes root, with Occ3D, 2-D semantic and depth labels beside it.
+
+    Equal arguments give equal files, byte for byte. A complete world of the same arguments is kept as it is; an
+    interrupted one is resumed.
+
+    Args:
+        out: Folder to write; new, empty, or one that holds the same world.
+        scenes: Number of scenes, validation scenes included.
+        keyframes: Key frames of each scene, at 2 Hz.
+        seed: Seed of everything.
+        image_size: H, W.
+        preset: "full": every class that self-supervised systems are scored on; "moderate": eight classes and
+            nothing above the Occ3D grid.
+        val_scenes: How many of the scenes carry official validation names.
+        sweeps: "near": one camera sweep before and one after each key frame; "all": five between key frames.
+        lidar_noise_m: Standard deviation of the LiDAR's range error.
+        exact: Also write exact dense depth, classes and objects of the key frames' images, in `truth/`.
+        version: Name of the folder of tables.
+        workers: Number of processes; as many as there are cores where it is not given.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: Where an argument is out of range.
+        OutputError: Where the folder holds something else, or cannot be written to.
+        MissingExtraError: Where open3d is missing.
+    """
+    spec = WorldSpec(
+        scenes=scenes, keyframes=keyframes, seed=seed, image_size=image_size, preset=preset, val_scenes=val_scenes,
+        sweeps=sweeps, lidar_noise_m=lidar_noise_m, exact=exact, version=version,
+    )  # fmt: skip
+    return write_world(spec, Path(out), workers)

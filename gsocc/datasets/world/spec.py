@@ -1,0 +1,137 @@
+"""What a world is made of: its arguments, the instants at which it is recorded, and its scene names."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gsocc.errors import UserError
+
+GENERATOR_VERSION = 1  # raise it with every change that alters a file
+KEYFRAME_US = 500_000
+CAMERA_HZ = 12
+PRESETS = ("full", "moderate")
+SWEEPS = ("near", "all")
+FIRST_TIMESTAMP_US = 1_600_000_000_000_000
+SCENE_GAP_US = 3_600_000_000
+
+# Numbers of official scenes, first and last of each run, so that the devkit's splits hold.
+_TRAIN_RUNS = (
+    (1, 2),
+    (4, 11),
+    (19, 34),
+    (41, 76),
+    (120, 135),
+    (138, 139),
+    (149, 152),
+    (154, 155),
+    (157, 168),
+    (170, 185),
+)
+_VAL_RUNS = ((3, 3), (12, 18), (35, 36), (38, 39), (92, 110), (221, 221), (268, 278), (329, 332), (344, 346))
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldSpec:
+    """The arguments that determine a world, byte for byte.
+
+    Attributes:
+        scenes: Number of scenes.
+        keyframes: Key frames of each, at 2 Hz.
+        seed: Seed of everything.
+        image_size: H, W.
+        preset: "full" or "moderate".
+        val_scenes: How many of the scenes are validation scenes.
+        sweeps: "near": the camera sweep before and the one after each key frame; "all": the five between key frames.
+        lidar_noise_m: Standard deviation of the LiDAR's range error.
+        exact: Also write exact dense depth, classes and objects of the key frames' images (`truth/`).
+        version: Name of the folder of tables.
+    """
+
+    scenes: int
+    keyframes: int
+    seed: int
+    image_size: tuple[int, int]
+    preset: str = "full"
+    val_scenes: int = 1
+    sweeps: str = "near"
+    lidar_noise_m: float = 0.0
+    exact: bool = False
+    version: str = "v1.0-trainval"
+
+    def __post_init__(self) -> None:
+        _at_least("scenes", self.scenes, 1)
+        _at_least("keyframes", self.keyframes, 1)
+        _at_least("seed", self.seed, 0)
+        _at_least("val_scenes", self.val_scenes, 0)
+        if self.preset not in PRESETS:
+            raise UserError(f"world: preset: expected one of {', '.join(PRESETS)}, got {self.preset!r}")
+        if self.sweeps not in SWEEPS:
+            raise UserError(f"world: sweeps: expected one of {', '.join(SWEEPS)}, got {self.sweeps!r}")
+        if len(self.image_size) != 2 or min(self.image_size) < 16:
+            raise UserError(f"world: image_size: expected HxW of at least 16x16, got {self.image_size}")
+        if not 0.0 <= self.lidar_noise_m < 1.0:
+            raise UserError(f"world: lidar_noise_m: expected 0 to 1 m, got {self.lidar_noise_m}")
+        if self.val_scenes > self.scenes:
+            raise UserError(f"world: val_scenes is {self.val_scenes}, more than the {self.scenes} scenes in all")
+        for split, runs, wanted in (
+            ("training", _TRAIN_RUNS, self.scenes - self.val_scenes), ("validation", _VAL_RUNS, self.val_scenes),
+        ):  # fmt: skip
+            if wanted > len(_names(runs)):
+                raise UserError(f"world: at most {len(_names(runs))} {split} scenes have a name here, got {wanted}")
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the arguments and the generator's version, as `world.json` holds them."""
+        arguments = asdict(self)
+        arguments["image_size"] = list(self.image_size)
+        return {"generator_version": GENERATOR_VERSION, **arguments}
+
+    @staticmethod
+    def from_json(value: dict[str, Any]) -> "WorldSpec":
+        """Read what `as_json` returns."""
+        arguments = {k: v for k, v in value.items() if k != "generator_version"}
+        return WorldSpec(**{**arguments, "image_size": tuple(arguments["image_size"])})
+
+    @property
+    def train_scenes(self) -> int:
+        """Number of training scenes; they come first."""
+        return self.scenes - self.val_scenes
+
+    @property
+    def duration_s(self) -> float:
+        """Time from the first key frame to the last."""
+        return (self.keyframes - 1) * KEYFRAME_US * 1e-6
+
+    def scene_name(self, scene: int) -> str:
+        """Return the official name that a scene goes by."""
+        if scene < self.train_scenes:
+            return _names(_TRAIN_RUNS)[scene]
+        return _names(_VAL_RUNS)[scene - self.train_scenes]
+
+    def scene_seed(self, scene: int) -> list[int]:
+        """Return the seed of a scene; it does not depend on how many scenes the other split has."""
+        if scene < self.train_scenes:
+            return [self.seed, 0, scene]
+        return [self.seed, 1, scene - self.train_scenes]
+
+    def start_us(self, scene: int) -> int:
+        """Return the timestamp of a scene's first key frame."""
+        return FIRST_TIMESTAMP_US + scene * SCENE_GAP_US
+
+    def sweep_steps(self, keyframe: int) -> tuple[int, ...]:
+        """Return the camera frames recorded with a key frame, counted from it at 12 Hz; 0 is the key frame."""
+        if self.sweeps == "near":
+            return (-1, 0, 1)
+        between = (0, 1) if keyframe == self.keyframes - 1 else (0, 1, 2, 3, 4, 5)
+        return (-1, *between) if keyframe == 0 else between
+
+    def offset_us(self, keyframe: int, step: int = 0) -> int:
+        """Return the time of a camera frame since the scene's first key frame."""
+        return keyframe * KEYFRAME_US + round(step * 1_000_000 / CAMERA_HZ)
+
+
+def _names(runs: tuple[tuple[int, int], ...]) -> list[str]:
+    return [f"scene-{number:04d}" for first, last in runs for number in range(first, last + 1)]
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise UserError(f"world: {name}: expected at least {least}, got {value}")
