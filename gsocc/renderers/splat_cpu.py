@@ -4,20 +4,31 @@ from typing import Any
 
 import torch
 
-from gsocc.renderers.base import Scene, SplatOptions, assemble, check_rig, check_voxel_gaussians, option_names, refuse
+from gsocc.renderers.base import (
+    Scene,
+    SplatOptions,
+    assemble,
+    check_gaussians,
+    check_rig,
+    check_voxel_gaussians,
+    option_names,
+    refuse,
+)
 from gsocc.renderers.list_blend import blend_voxel_lists
+from gsocc.renderers.tile_splat import splat_tiles
 from gsocc.renderers.voxel_lists import VoxelListCache
-from gsocc.structures import CameraRig, RenderOutput, VoxelGaussians
+from gsocc.structures import CameraRig, Gaussians, RenderOutput, VoxelGaussians
 
 
 class SplatCpu:
-    """Splats on the CPU.
+    """Splats on the CPU. Takes the options of `SplatOptions`.
 
-    `VoxelGaussians` are drawn from lists that are built once per rig and kept (`cache=True`). Gradients reach
-    opacities and features. Options are those of `SplatOptions`.
+    `Gaussians` are projected in torch and splatted tile by tile; gradients reach means, rotations, scales, opacities
+    and features. `VoxelGaussians` have gradients to opacities and features; with `cache` they are drawn from lists
+    that are built once per rig and kept, without it they take the way of the free ones.
     """
 
-    scene_kinds: tuple[type, ...] = (VoxelGaussians,)
+    scene_kinds: tuple[type, ...] = (Gaussians, VoxelGaussians)
 
     def __init__(self, **options: Any) -> None:
         self.options = SplatOptions(**options)
@@ -29,13 +40,36 @@ class SplatCpu:
         return option_names(SplatOptions)
 
     def render(self, scene: Scene, rig: CameraRig) -> RenderOutput:
-        """Draw the scene into every camera; see `Renderer.render`."""
-        if not isinstance(scene, VoxelGaussians):
+        """Draw the scene into every camera; see `Renderer.render`.
+
+        Raises:
+            ValueError: Also where the voxel lists of one rig do not fit into `cache_max_gb`.
+        """
+        if isinstance(scene, VoxelGaussians):
+            check_voxel_gaussians(scene, "splat_cpu")
+            if self.options.cache:
+                return self._render_cached(scene, rig)
+            scene = scene.to_gaussians()
+        if not isinstance(scene, Gaussians):
             refuse(scene, "splat_cpu", self.scene_kinds)
-        return self._render_cached(scene, rig)
+        check_gaussians(scene, "splat_cpu")
+        check_rig(rig, scene.means.shape[0], "splat_cpu")
+        items = [
+            splat_tiles(
+                scene.means[index].float(),
+                scene.quats[index].float(),
+                scene.scales[index].float(),
+                scene.opacities[index].float(),
+                scene.features[index].float(),
+                rig.item(index),
+                self.options,
+            )
+            for index in range(rig.batch_size)
+        ]
+        features, depth, opacity = (torch.stack(parts) for parts in zip(*items, strict=True))
+        return assemble(features, depth, opacity)
 
     def _render_cached(self, scene: VoxelGaussians, rig: CameraRig) -> RenderOutput:
-        check_voxel_gaussians(scene, "splat_cpu")
         check_rig(rig, scene.opacities.shape[0], "splat_cpu")
         items = [
             blend_voxel_lists(
