@@ -55,7 +55,7 @@ class Motion:
         """Return x, y and heading at a time."""
         arc = np.interp(time_s, self.times_s, self.arcs_m)
         pose = self.course.pose(arc, self.offset_m)
-        return [*pose, 0.0, 0.0, np.pi] if self.reverse else pose
+        return pose + np.array([0.0, 0.0, np.pi]) if self.reverse else pose
 
 
 def course_from_curvature(arc_m: np.ndarray, curvature: np.ndarray, heading_rad: float) -> Course:

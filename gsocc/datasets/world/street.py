@@ -85,7 +85,7 @@ class _Street:
             advance = length / max(1.0 - bend * offset, 0.4)
             pose = self.course.pose(position + advance / 2, offset)
             turn = np.pi if side < 0 else 0.0
-            placed = self.placer.try_place(blueprint, [*pose, 0, 0, turn], clearance_m=WALK_M + 0.1, margin_m=0.3)
+            placed = self.placer.try_place(blueprint, pose + np.array([0.0, 0.0, turn]), clearance_m=WALK_M + 0.1, margin_m=0.3)
             position += advance + (self.rng.uniform(0.4, 2.2) if placed else 1.0 - advance * 0.5)
 
     def _front(self, kind: str) -> tuple[Blueprint, float]:
