@@ -8,12 +8,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gsocc.errors import UserError
 from gsocc.fields.base import Field
 from gsocc.renderers.constants import ALPHA_MAX, EPS2D_PX, NEAR_M, OPACITY_MIN
 from gsocc.structures import CameraRig, Gaussians, RenderOutput, VoxelGaussians
 
 Scene = Gaussians | VoxelGaussians | Field
 """What can be drawn; which of them a renderer draws stands in its `scene_kinds`."""
+
+
+class RendererError(UserError, ValueError):
+    """A renderer, option, scene or rig that cannot be drawn as it is."""
 
 
 @runtime_checkable
@@ -65,9 +70,9 @@ class SplatOptions:
 
 
 def require_range(name: str, value: float, low: float, high: float) -> None:
-    """Raise ValueError unless low < value < high."""
+    """Raise RendererError unless low < value < high."""
     if not low < value < high:
-        raise ValueError(f"renderer.{name} must lie between {low:g} and {high:g} (exclusive), got {value!r}")
+        raise RendererError(f"renderer.{name} must lie between {low:g} and {high:g} (exclusive), got {value!r}")
 
 
 def option_names(options: type) -> tuple[str, ...]:
@@ -93,16 +98,19 @@ def check_rig(rig: CameraRig, batch: int, renderer: str) -> None:
         ValueError: Where the batch sizes differ or a camera is not a pinhole camera with a rigid pose.
     """
     if rig.batch_size != batch:
-        raise ValueError(f"{renderer}: the scene has {batch} batch items, the rig has {rig.batch_size}")
+        raise RendererError(f"{renderer}: the scene has {batch} batch items, the rig has {rig.batch_size}")
     if min(rig.image_size) < 1:
-        raise ValueError(f"{renderer}: image_size must be at least 1x1, got {rig.image_size}")
+        raise RendererError(f"{renderer}: image_size must be at least 1x1, got {rig.image_size}")
     if rig.intrinsics.is_cuda:
         return
-    rig.validate()
+    try:
+        rig.validate()
+    except ValueError as error:
+        raise RendererError(f"{renderer}: {error}") from error
     k = rig.intrinsics
     off = torch.stack([k[..., 0, 1], k[..., 1, 0], k[..., 2, 0], k[..., 2, 1], k[..., 2, 2] - 1.0], -1)
     if bool((off.abs() > 1e-6).any()):
-        raise ValueError(f"{renderer}: intrinsics must be [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], got {k.tolist()}")
+        raise RendererError(f"{renderer}: intrinsics must be [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], got {k.tolist()}")
 
 
 def check_opacities(opacities: Float[Tensor, "*any"], renderer: str) -> None:
@@ -116,7 +124,7 @@ def check_opacities(opacities: Float[Tensor, "*any"], renderer: str) -> None:
     outside = (opacities < 0.0) | (opacities > 1.0)
     if bool(outside.any()):
         bad = opacities[outside][0].item()
-        raise ValueError(f"{renderer}: opacities must lie in [0, 1], got {bad:g}; logits need a sigmoid first")
+        raise RendererError(f"{renderer}: opacities must lie in [0, 1], got {bad:g}; logits need a sigmoid first")
 
 
 def check_gaussians(scene: Gaussians, renderer: str) -> None:
@@ -129,7 +137,7 @@ def check_gaussians(scene: Gaussians, renderer: str) -> None:
     for name in ("quats", "scales", "opacities", "features"):
         shape = tuple(getattr(scene, name).shape)
         if shape[:2] != (batch, count):
-            raise ValueError(f"{renderer}: {name} must start with ({batch}, {count}) like means, got {shape}")
+            raise RendererError(f"{renderer}: {name} must start with ({batch}, {count}) like means, got {shape}")
     if scene.means.is_cuda or count == 0:
         return
     check_opacities(scene.opacities, renderer)
@@ -142,7 +150,7 @@ def check_gaussians(scene: Gaussians, renderer: str) -> None:
         if bool(bad.any()):
             b, n = bad.nonzero()[0].tolist()
             value = getattr(scene, name)[b, n].tolist()
-            raise ValueError(f"{renderer}: {name} must be {expected}, got {value} in Gaussian {n} of item {b}")
+            raise RendererError(f"{renderer}: {name} must be {expected}, got {value} in Gaussian {n} of item {b}")
 
 
 def check_voxel_gaussians(scene: VoxelGaussians, renderer: str) -> None:
@@ -153,15 +161,15 @@ def check_voxel_gaussians(scene: VoxelGaussians, renderer: str) -> None:
     """
     batch = scene.opacities.shape[0]
     if tuple(scene.opacities.shape[1:]) != scene.grid.shape:
-        raise ValueError(
+        raise RendererError(
             f"{renderer}: opacities must be (B, *{scene.grid.shape}) like the grid, got {tuple(scene.opacities.shape)}"
         )
     if scene.features.shape[0] != batch or tuple(scene.features.shape[2:]) != scene.grid.shape:
-        raise ValueError(
+        raise RendererError(
             f"{renderer}: features must be ({batch}, C, *{scene.grid.shape}), got {tuple(scene.features.shape)}"
         )
     if not all(math.isfinite(f) and f > 0 for f in scene.scale_fraction):
-        raise ValueError(
+        raise RendererError(
             f"{renderer}: scale_fraction must be three finite positive numbers, got {scene.scale_fraction}"
         )
     check_opacities(scene.opacities, renderer)

@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from gsocc.fields.base import Field
 from gsocc.kernels.ray_march import march_cells, march_cells_backward, march_uniform, march_uniform_backward
-from gsocc.renderers.base import Scene, assemble, check_rig, option_names
+from gsocc.renderers.base import RendererError, Scene, assemble, check_rig, option_names
 from gsocc.renderers.buffers import GradientBuffers, pack_rows
 from gsocc.renderers.constants import TRANSMITTANCE_MIN
 from gsocc.renderers.volume_options import VolumeOptions, check_densities, require_field
@@ -45,7 +45,7 @@ class VolumeCpu:
         field = require_field(scene, "volume_cpu")
         rule = getattr(field, "ray_rule", None)
         if rule != "exponential":
-            raise ValueError(
+            raise RendererError(
                 f"volume_cpu: {type(field).__name__} has ray_rule {rule!r}, the kernels know 'exponential' "
                 f"(alpha = 1 - exp(-sigma delta)); renderer 'volume' draws any rule"
             )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from gsocc.fields.base import Field
-from gsocc.renderers.base import refuse, require_range
+from gsocc.renderers.base import RendererError, refuse, require_range
 from gsocc.renderers.constants import NEAR_M
 
 SAMPLINGS = ("uniform", "cells")
@@ -39,14 +39,14 @@ class VolumeOptions:
         require_range("far_m", self.far_m, self.near_m, math.inf)
         require_range("step_m", self.step_m, 0.0, math.inf)
         if not 0.0 <= self.alpha_min < 1.0:
-            raise ValueError(f"renderer.alpha_min must lie in [0, 1), got {self.alpha_min!r}")
+            raise RendererError(f"renderer.alpha_min must lie in [0, 1), got {self.alpha_min!r}")
         if self.sampling not in SAMPLINGS:
-            raise ValueError(f"renderer.sampling: expected one of {', '.join(SAMPLINGS)}, got {self.sampling!r}")
+            raise RendererError(f"renderer.sampling: expected one of {', '.join(SAMPLINGS)}, got {self.sampling!r}")
         if self.interpolation not in INTERPOLATIONS:
             expected = ", ".join(INTERPOLATIONS)
-            raise ValueError(f"renderer.interpolation: expected one of {expected}, got {self.interpolation!r}")
+            raise RendererError(f"renderer.interpolation: expected one of {expected}, got {self.interpolation!r}")
         if self.sampling == "cells" and self.interpolation != "nearest":
-            raise ValueError('renderer.sampling "cells" integrates voxel by voxel and needs interpolation "nearest"')
+            raise RendererError('renderer.sampling "cells" integrates voxel by voxel and needs interpolation "nearest"')
 
 
 def require_field(scene: object, renderer: str) -> Field:
@@ -61,7 +61,7 @@ def require_field(scene: object, renderer: str) -> Field:
     values, features = scene.ray_values(), scene.features()
     grid = scene.grid.shape
     if tuple(values.shape[1:]) != grid or tuple(features.shape[2:]) != grid or len(values) != len(features):
-        raise ValueError(
+        raise RendererError(
             f"{renderer}: expected ray_values (B, *{grid}) and features (B, C, *{grid}), "
             f"got {tuple(values.shape)} and {tuple(features.shape)}"
         )
@@ -78,6 +78,6 @@ def check_densities(values: torch.Tensor, renderer: str) -> None:
         return
     bad = (values < 0.0) | values.isinf()
     if bool(bad.any()):
-        raise ValueError(
+        raise RendererError(
             f"{renderer}: densities must be finite and at least 0 per metre, got {values[bad][0].item():g}"
         )

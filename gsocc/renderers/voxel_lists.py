@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from gsocc.kernels.voxel_lists import count_entries, fill_entries
-from gsocc.renderers.base import SplatOptions
+from gsocc.renderers.base import RendererError, SplatOptions
 from gsocc.renderers.constants import ALPHA_MIN
 from gsocc.renderers.projection import project_gaussians
 from gsocc.structures import CameraRig, VoxelGrid
@@ -108,7 +108,7 @@ def build_voxel_lists(
     needed = entries * 8 + offsets.nbytes + sum(view.depths_m.nbytes for view in views)
     if needed > options.cache_max_gb * 1e9:
         x, y, z = grid.shape
-        raise ValueError(
+        raise RendererError(
             f"splat_cpu: the voxel lists of one rig ({len(views)} views of {height}x{width} px, grid {z}x{y}x{x}) need "
             f"{needed / 1e9:.2f} GB, cache_max_gb is {options.cache_max_gb:g}; raise it, render smaller images, use a "
             f"smaller scale_fraction, or set cache=False"
