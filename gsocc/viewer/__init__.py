@@ -1,0 +1,1 @@
+"""Looking at predictions: files in, windows and pictures out. Nothing here builds a model."""
