@@ -24,6 +24,7 @@ _ADVICE = {
     errno.EACCES: "permission denied; choose a folder that you may write to",
     errno.EPERM: "permission denied; choose a folder that you may write to",
     errno.ENOTDIR: "a part of the path is a file, not a folder; choose another output folder",
+    errno.EEXIST: "a file is in the way of a folder; choose another output folder",
     errno.EISDIR: "a folder of that name is in the way; move it or choose another name",
 }
 

@@ -74,8 +74,7 @@ class ProgressBar:
         return f", {_clock((now - self._start) / fresh * max(self.total - self.done, 0))} left"
 
     def _line(self, text: str) -> None:
-        sys.stderr.write(f"{self.label}: {text}".rstrip() + "\n")
-        sys.stderr.flush()
+        note(f"{self.label}: {text}".rstrip())
 
 
 def track(
@@ -95,6 +94,12 @@ def track(
         for item in iterable:
             yield item
             bar.advance()
+
+
+def note(message: str) -> None:
+    """Write a line for the user to stderr, outside of any bar."""
+    sys.stderr.write(message + "\n")
+    sys.stderr.flush()
 
 
 def _clock(seconds: float) -> str:

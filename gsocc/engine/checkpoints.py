@@ -110,11 +110,11 @@ def load_into(model: nn.Module, checkpoint: Checkpoint) -> None:
     """
     own = model.state_dict()
     missing = [name for name in own if name not in checkpoint.state]
-    unexpected = [name for name in checkpoint.state if name not in own]
+    unexpected = sorted(name for name in checkpoint.state if name not in own)
     shapes = [
-        f"{name} (model {tuple(own[name].shape)}, checkpoint {tuple(value.shape)})"
-        for name, value in checkpoint.state.items()
-        if name in own and own[name].shape != value.shape
+        f"{name} (model {tuple(value.shape)}, checkpoint {tuple(checkpoint.state[name].shape)})"
+        for name, value in own.items()
+        if name in checkpoint.state and checkpoint.state[name].shape != value.shape
     ]
     if missing or unexpected or shapes:
         parts = [("missing", missing), ("unexpected", unexpected), ("of another shape", shapes)]

@@ -1,13 +1,16 @@
 """Batches for training: an endless, seeded stream that can start at any step, the same over any number of processes."""
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
 from gsocc.engine.processes import process_rank, world_size
 from gsocc.engine.seeding import seed_everything
+from gsocc.errors import UserError
 
 
 class StepLoader:
@@ -44,6 +47,7 @@ class StepLoader:
             raise ValueError("StepLoader: expected a data set with at least one sample, got an empty one")
         self.dataset, self.batch_size, self.collate = dataset, batch_size, collate
         self.seed, self.workers, self.shuffle = seed, workers, shuffle
+        self._orders: dict[int, np.ndarray] = {}  # of the epochs that a step may touch
 
     def from_step(self, step: int) -> Iterator[Any]:
         """Yield batches for ever, the first of them that of step `step`, counted from 0."""
@@ -51,10 +55,13 @@ class StepLoader:
             _EpochDataset(self.dataset, self.seed),
             batch_sampler=_Stream(self, step),
             num_workers=self.workers,
-            collate_fn=self.collate,
-            worker_init_fn=_ignore_interrupt if self.workers else None,
+            collate_fn=_Collate(self.collate),
+            worker_init_fn=_start_worker if self.workers else None,
         )
-        return iter(loader)
+        for batch in loader:
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch
 
     def __iter__(self) -> Iterator[Any]:
         return self.from_step(0)
@@ -69,7 +76,10 @@ class StepLoader:
     def _order(self, epoch: int) -> np.ndarray:
         if not self.shuffle:
             return np.arange(len(self.dataset))
-        return np.random.default_rng([self.seed, epoch]).permutation(len(self.dataset))
+        if epoch not in self._orders:
+            order = np.random.default_rng([self.seed, epoch]).permutation(len(self.dataset))
+            self._orders = {**{e: o for e, o in self._orders.items() if e == epoch - 1}, epoch: order}
+        return self._orders[epoch]
 
 
 class _Stream(BatchSampler):
@@ -101,14 +111,28 @@ class _EpochDataset(Dataset[Any]):
             self._dataset.set_epoch(epoch)
         self._epoch = epoch
         seed_everything(self._seed, epoch, index)
-        return self._dataset[index]
+        try:
+            return self._dataset[index]
+        except UserError as error:
+            return error  # raised again in the training process: PyTorch would bury its message in a traceback
 
 
-def _ignore_interrupt(worker: int) -> None:
+class _Collate:
+    """Batches samples, or hands on the first error among them."""
+
+    def __init__(self, collate: Callable[[list[Any]], Any]) -> None:
+        self._collate = collate
+
+    def __call__(self, samples: list[Any]) -> Any:
+        errors = [sample for sample in samples if isinstance(sample, UserError)]
+        return errors[0] if errors else self._collate(samples)
+
+
+def _start_worker(worker: int) -> None:
     # A terminal sends Ctrl-C to every process of the group; the training process decides when to stop.
-    import signal
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # OpenCV's own threads do not survive the fork, and workers are the parallelism.
+    cv2.setNumThreads(0)
 
 
 def batches_from(loader: Any, step: int, seed: Callable[[int, int], object]) -> Iterator[Any]:
@@ -142,5 +166,5 @@ def batches_from(loader: Any, step: int, seed: Callable[[int, int], object]) -> 
 
 
 def _listeners(loader: Any) -> Sequence[Any]:
-    owners = [getattr(loader, name, None) for name in ("sampler", "batch_sampler", "dataset")]
+    owners = [loader, *(getattr(loader, name, None) for name in ("sampler", "batch_sampler", "dataset"))]
     return [owner for owner in owners if hasattr(owner, "set_epoch")]

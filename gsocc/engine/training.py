@@ -21,7 +21,7 @@ from gsocc.engine.run_directory import RunDirectory
 from gsocc.engine.seeding import seed_everything
 from gsocc.engine.watch import LossReport, Watch, non_finite_gradients
 from gsocc.errors import ConfigError
-from gsocc.progress import ProgressBar
+from gsocc.progress import ProgressBar, note
 
 Objective: TypeAlias = Callable[[nn.Module, Any], LossReport]
 Validate: TypeAlias = Callable[[nn.Module], dict[str, float]]
@@ -198,6 +198,10 @@ class _Trainer:
                     self._after_step(log, bar, stop)
                     if stop:
                         raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            if self.processes.is_main and self.run.can_resume():
+                note(f"interrupted at step {self.step}; what is saved can be resumed: {self.run.last}")
+            raise
         finally:
             log.close()
         return self._finish(log.history)
