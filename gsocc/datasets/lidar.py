@@ -49,6 +49,7 @@ def lidar_depth(
     *,
     rounding: Rounding = "floor",
     collisions: Collisions = "nearest",
+    min_depth_m: float = 0.0,
 ) -> Float32[np.ndarray, "V H W"]:
     """Draw a scan into depth images, one per camera; 0 where no point falls.
 
@@ -63,13 +64,14 @@ def lidar_depth(
         image_size: (H, W) of the result.
         rounding: "floor" or "round".
         collisions: What a pixel keeps when several points fall on it, "nearest" or "last".
+        min_depth_m: Points nearer than this are left out: returns from the vehicle itself, which would hide others.
     """
     height, width = image_size
     depth_m = np.zeros((len(intrinsics), height, width), dtype=np.float32)
     points = points_lidar.astype(np.float64)
     for view, (matrix, k) in enumerate(zip(lidar_to_cam, intrinsics, strict=True)):
         points_cam = points @ matrix[:3, :3].T + matrix[:3, 3]  # (N, 3)
-        points_cam = points_cam[points_cam[:, 2] > 0]
+        points_cam = points_cam[points_cam[:, 2] > max(min_depth_m, 0.0)]
         z_m = points_cam[:, 2]
         uv = (points_cam @ k.T)[:, :2] / z_m[:, None]
         pixel = np.floor(uv) if rounding == "floor" else np.rint(uv)

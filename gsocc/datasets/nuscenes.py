@@ -47,6 +47,8 @@ class NuScenesDataset(Dataset[SurroundSample]):
         depth_from: "lidar" projects the scan; "files" reads exported depth images.
         depth_rounding: See `lidar_depth`.
         depth_collisions: See `lidar_depth`.
+        depth_min_m: Drop LiDAR points nearer than this to a camera. The official devkit drops them below 1 m too; the
+            published depth files keep them (0.0).
         semantic_size: (H, W) of `semantic_labels`; None keeps the resolution of the (cropped) stored images.
         color_jitter: Probability that the colours of a sample's `network_images` are changed.
         seed: Of the colour jitter; together with epoch and index it determines the draw.
@@ -77,6 +79,7 @@ class NuScenesDataset(Dataset[SurroundSample]):
         depth_from: Literal["lidar", "files"] = "lidar",
         depth_rounding: Rounding = "floor",
         depth_collisions: Collisions = "nearest",
+        depth_min_m: float = 1.0,
         semantic_size: Size | None = None,
         color_jitter: float = 0.0,
         seed: int = 0,
@@ -98,7 +101,7 @@ class NuScenesDataset(Dataset[SurroundSample]):
         self.image_size, self.crop, self.frame_ids = image_size, crop, tuple(frame_ids)
         self.neighbours, self.parts = neighbours, frozenset(parts)
         self.depth_size, self.depth_from = depth_size, depth_from
-        self.depth_rounding, self.depth_collisions = depth_rounding, depth_collisions
+        self.depth_rounding, self.depth_collisions, self.depth_min_m = depth_rounding, depth_collisions, depth_min_m
         self.semantic_size, self.color_jitter, self.seed = semantic_size, color_jitter, seed
         self.gts_root = gts_root or self.root / "gts"
         self.semantics_root = semantics_root or self.root / "nuscenes_semantic"
@@ -256,6 +259,7 @@ class NuScenesDataset(Dataset[SurroundSample]):
             size,
             rounding=self.depth_rounding,
             collisions=self.depth_collisions,
+            min_depth_m=self.depth_min_m,
         )
 
     def _depth_file(self, image: int, size: Size) -> Float32[np.ndarray, "H W"]:

@@ -1,6 +1,5 @@
 """Read Occ3D-nuScenes labels: `gts/<scene>/<token>/labels.npz`."""
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ import torch
 from jaxtyping import UInt8
 
 from gsocc.errors import DataError
+from gsocc.files import read_npz
 from gsocc.labels import FREE
 from gsocc.structures import OCC3D_GRID, OccupancyLabels
 
@@ -32,11 +32,7 @@ def read_occ3d(path: Path) -> OccupancyLabels:
         raise DataError(
             f"{path}: no Occ3D labels for this key frame; expected gts/<scene>/<token>/labels.npz from Occ3D-nuScenes"
         )
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            arrays = {key: data[key] for key in data.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        raise DataError(f"{path}: is not a readable npz file ({error}); copy it again") from error
+    arrays = read_npz(path)
     missing = [key for key in _KEYS if key not in arrays]
     if missing:
         raise DataError(
