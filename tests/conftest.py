@@ -37,3 +37,21 @@ def real_data_root() -> Path:
     if not root.is_dir():
         pytest.skip(f"no real data at {root}; set GSOCC_REAL_DATA to a folder that holds them")
     return root
+
+
+@pytest.fixture(scope="session")
+def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a synthetic nuScenes root with its index: 3 scenes of 2 key frames at 48x80; tests must not change it."""
+    from gsocc.datasets.nuscenes import build_index
+    from gsocc.datasets.world import write_nuscenes_world
+
+    root = write_nuscenes_world(
+        tmp_path_factory.mktemp("world") / "nuscenes",
+        scenes=3,
+        keyframes=2,
+        seed=0,
+        image_size=(48, 80),
+        preset="moderate",
+    )
+    build_index(root)
+    return root
