@@ -37,6 +37,41 @@ def split_name(name: str) -> tuple[str, str]:
     return protocol, metric
 
 
+_PARTS = {
+    "occ3d": "Occ3D labels on the 0.4 m lattice",
+    "camera": "voxels that a camera saw",
+    "camera&lidar": "voxels that a camera and the LiDAR saw, as in the OccNeRF and GaussianOcc releases",
+    "17": "mean over all 17 classes, those absent from truth and prediction left out",
+    "15": "mean over the 15 classes that have 2-D pseudo labels (without others and other_flat)",
+    "present": "mean over the classes that the truth of these frames holds",
+    "depth": "depth along the optical axis, averaged over the images of a camera, then over cameras",
+    "nuscenes": "against nuScenes' LiDAR",
+    "median": "each image scaled by median(truth) / median(prediction)",
+}
+
+
+def describe_protocol(protocol: str) -> str:
+    """Return in words what a protocol name says; parts it does not know stay as they are."""
+    first, *parts = protocol.split("/")
+    words = [_PARTS.get(first, first)]
+    metres = 0
+    for number, part in enumerate(parts):
+        if number == 0 and part == "all":
+            words.append("all voxels, seen or not")
+        elif match := re.fullmatch(r"z([+-][\d.]+)m", part):
+            words.append(f"the ground taken to lie at z = {match[1]} m")
+        elif match := re.fullmatch(r"([\d.]+)m", part):
+            limit = "truth up to {} m" if first == "depth" else "within {} m of the ego, horizontally"
+            words.append((limit if metres == 0 else "a match counts up to {} m away").format(match[1]))
+            metres += 1
+        elif part == "all":
+            words.append("at any distance")
+            metres += 1
+        else:
+            words.append(_PARTS.get(part, part))
+    return "; ".join(words)
+
+
 def voxel_mask(labels: OccupancyLabels, mask: MaskName) -> Bool[Tensor, "*B X Y Z"]:
     """Return the voxels that a protocol counts.
 
