@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from gsocc.fields.occupancy import OccupancyField
@@ -67,6 +67,17 @@ def depth_with_background(out: RenderOutput, far_m: float) -> Float[Tensor, "B V
     raising its opacity moves its depth, which the normalised depth would not do.
     """
     return out.depth_sum_m + (1 - out.opacity) * far_m
+
+
+def semantic_logits(out: RenderOutput, sky_logit: float) -> Float[Tensor, "B V L H W"]:
+    """Return rendered class logits and, as the last channel, that of the sky: what is seen where nothing is hit."""
+    return torch.cat([out.features, sky_logit * (1 - out.opacity)[:, :, None]], 2)
+
+
+def rendered_labels(out: RenderOutput, ids: list[int], sky_logit: float) -> Int[Tensor, "B V H W"]:
+    """Return the Occ3D id of every pixel; 17 where the sky shows."""
+    table = torch.tensor([*ids, FREE], device=out.opacity.device)
+    return table[semantic_logits(out, sky_logit).argmax(2)]
 
 
 @torch.no_grad()

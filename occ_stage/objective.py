@@ -13,7 +13,7 @@ from gsocc.losses.semantic import semantic_cross_entropy
 from gsocc.losses.smoothness import disparity_smoothness
 from gsocc.structures import RenderOutput, SurroundBatch, VoxelGrid
 from occ_stage.config import ObjectiveConfig
-from occ_stage.model import FieldRenderer, depth_with_background
+from occ_stage.model import FieldRenderer, depth_with_background, semantic_logits
 
 
 class OccObjective:
@@ -38,6 +38,7 @@ class OccObjective:
         self.config = config
         self.grid = grid
         self.renderer = renderer
+        self.ids = ids
         self.class_weights = class_weights
         # Occ3D id -> channel; classes that the model does not have are not supervised, sky is the last channel.
         self.channel_of = torch.full((NUM_OCC3D_LABELS + 1,), IGNORE, dtype=torch.long)
@@ -108,8 +109,7 @@ class OccObjective:
     def _semantic(self, out: RenderOutput, batch: SurroundBatch) -> Tensor:
         if batch.semantic_labels is None:
             raise ValueError("objective.semantic is not 0, but the data carry no semantic labels")
-        sky = self.config.sky_logit * (1 - out.opacity)[:, :, None]
-        logits = torch.cat([out.features, sky], 2).flatten(0, 1)  # (BV, K + 1, h, w)
+        logits = semantic_logits(out, self.config.sky_logit).flatten(0, 1)  # (BV, K + 1, h, w)
         labels = _resize_nearest(batch.semantic_labels, self.renderer.size).flatten(0, 1)
         channels = self.channel_of.to(labels.device)[labels]  # the table's last entry answers -1
         weights = None if self.class_weights is None else self.class_weights.to(logits.device)

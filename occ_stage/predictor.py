@@ -7,10 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from gsocc.fields.occupancy import OccupancyField
-from gsocc.labels import FREE
 from gsocc.structures import RenderOutput, SurroundBatch
 from occ_stage.config import OccConfig
-from occ_stage.model import FieldRenderer, build_grid, class_ids, occ3d_prediction
+from occ_stage.model import FieldRenderer, build_grid, class_ids, occ3d_prediction, rendered_labels
 
 _HIT = 0.01  # below this opacity a pixel has no depth of its own and reads as far
 
@@ -65,9 +64,7 @@ class Predictor:
 
     def rendered_labels(self, frame: Frame) -> Tensor:
         """Return the Occ3D id of every rendered pixel (B, V, h, w); 17 where the sky shows."""
-        sky = self.config.objective.sky_logit * (1 - frame.output.opacity)[:, :, None]
-        ids = torch.tensor([*self.ids, FREE], device=sky.device)
-        return ids[torch.cat([frame.output.features, sky], 2).argmax(2)]
+        return rendered_labels(frame.output, self.ids, self.config.objective.sky_logit)
 
     def _synchronize(self) -> None:
         if self.device.type == "cuda":

@@ -24,6 +24,7 @@ from occ_stage.data import (
 )
 from occ_stage.model import FieldRenderer, build_grid, build_model, class_ids
 from occ_stage.objective import OccObjective
+from occ_stage.pictures import training_panels
 
 
 def train(config: OccConfig, folder: Path, policy: Policy = "new") -> FitResult:
@@ -39,7 +40,8 @@ def train(config: OccConfig, folder: Path, policy: Policy = "new") -> FitResult:
     """
     run = RunDirectory.create(folder, to_yaml(config), policy, may_change=("training.steps",))
     seed_everything(config.training.seed)
-    dataset = SkipBadSamples(training_dataset(config))
+    frames = training_dataset(config)
+    dataset, cameras = SkipBadSamples(frames), frames.camera_names
     loader = StepLoader(
         dataset,
         batch_size=config.training.batch_size,
@@ -62,7 +64,7 @@ def train(config: OccConfig, folder: Path, policy: Policy = "new") -> FitResult:
         config=config.training,
         run=run,
         validate=_validation_loss(config, objective),
-        panels=None,
+        panels=lambda model, batch: training_panels(model, batch, objective, cameras),
         batch_tokens=lambda batch: batch.tokens,
         health_check=dataset.check,
         resume=policy == "resume",

@@ -1,7 +1,7 @@
 """One moment of a camera rig with its neighbours in time, as datasets give it and stages take it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -92,6 +92,11 @@ class SurroundBatch:
     def to(self, device: torch.device | str) -> "SurroundBatch":
         """Return the batch on another device."""
         return _map_tensors(self, lambda t: t.to(device, non_blocking=True))
+
+    def item(self, index: int) -> "SurroundBatch":
+        """Return one item as a batch of one."""
+        names = {name: getattr(self, name)[index : index + 1] for name in ("tokens", "scenes", "timestamps_s")}
+        return replace(_map_tensors(self, lambda t: t[index : index + 1]), **names)
 
 
 def _map_tensors(data: Any, function: Any) -> Any:
