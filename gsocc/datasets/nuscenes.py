@@ -107,8 +107,7 @@ class NuScenesDataset(Dataset[SurroundSample]):
         self.semantics_root = semantics_root or self.root / "nuscenes_semantic"
         self.depth_root = depth_root or self.root / "depth"
         self.self_mask_root = self_mask_root or self.root / "self_masks"
-        # Shared memory: workers that outlive an epoch see the next one.
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._epoch = 0
         self._check_index()
 
     def __len__(self) -> int:
@@ -125,8 +124,8 @@ class NuScenesDataset(Dataset[SurroundSample]):
         return self.index.cameras
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that colour jitter is drawn for."""
-        self._epoch.fill_(epoch)
+        """Choose the epoch that colour jitter is drawn for, in the process that reads the samples."""
+        self._epoch = epoch
 
     def image_files(self, number: int) -> list[Path]:
         """Return the image files that a sample reads, key frame first."""
@@ -223,7 +222,7 @@ class NuScenesDataset(Dataset[SurroundSample]):
     def _network_images(self, images: Float[Tensor, "V 3 H W"], number: int) -> Float[Tensor, "V 3 H W"]:
         if self.color_jitter <= 0.0:
             return images.clone()
-        state = np.random.SeedSequence((self.seed, int(self._epoch), number)).generate_state(1)
+        state = np.random.SeedSequence((self.seed, self._epoch, number)).generate_state(1)
         generator = torch.Generator().manual_seed(int(state[0]))
         if torch.rand((), generator=generator).item() >= self.color_jitter:
             return images.clone()

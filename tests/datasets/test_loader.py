@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import Dataset
 
 from gsocc.datasets.images import BadImageError
-from gsocc.datasets.loader import ShardSampler, make_loader
+from gsocc.datasets.loader import make_loader
 from gsocc.datasets.nuscenes import NuScenesDataset
 from gsocc.datasets.skipping import SkipBadSamples
 from gsocc.errors import DataError
@@ -47,58 +47,34 @@ class Numbered(Dataset[SurroundSample]):
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 4])
-def test_an_evaluation_sees_every_sample_once_on_any_number_of_ranks(world_size: int) -> None:
-    seen: list[str] = []
+@pytest.mark.parametrize("indices", [None, [5, 0, 3]])
+def test_an_evaluation_sees_every_sample_once_on_any_number_of_ranks(
+    world_size: int, indices: list[int] | None
+) -> None:
+    seen: list[int] = []
     for rank in range(world_size):
-        loader = make_loader(Numbered(7), batch_size=2, shuffle=False, rank=rank, world_size=world_size)
+        loader = make_loader(Numbered(7), indices=indices, batch_size=2, rank=rank, world_size=world_size)
         batches = list(loader)
         assert len(batches) == len(loader)
-        seen += [token for batch in batches for token in batch.tokens]
-    assert sorted(seen) == [str(i) for i in range(7)]
-
-
-@pytest.mark.parametrize("drop_last", [False, True])
-def test_ranks_of_a_training_take_equally_many_steps_and_share_nothing(drop_last: bool) -> None:
-    loaders = [
-        make_loader(Numbered(11), batch_size=2, shuffle=True, seed=5, rank=r, world_size=2, drop_last=drop_last)
-        for r in range(2)
-    ]
-    tokens = [[token for batch in loader for token in batch.tokens] for loader in loaders]
-    assert len(loaders[0]) == len(loaders[1]) == (2 if drop_last else 3)
-    assert len(tokens[0]) == len(tokens[1])
-    assert not set(tokens[0]) & set(tokens[1])
-
-
-def test_the_order_follows_from_seed_and_epoch() -> None:
-    def order(seed: int, epoch: int) -> list[int]:
-        sampler = ShardSampler(50, shuffle=True, even=True, seed=seed)
-        sampler.epoch = epoch
-        return list(sampler)
-
-    assert order(1, 2) == order(1, 2)
-    assert order(1, 2) != order(1, 3) and order(1, 2) != order(2, 1)
-    assert sorted(order(1, 2)) == list(range(50))
+        tokens = [int(token) for batch in batches for token in batch.tokens]
+        assert tokens == list(loader.indices)
+        seen += tokens
+    assert sorted(seen) == (list(range(7)) if indices is None else [0, 3, 5])
+    with pytest.raises(ValueError, match=r"rank must lie in 0\.\.1, got 2"):
+        make_loader(Numbered(3), rank=2, world_size=2)
 
 
 def test_a_loader_leaves_the_global_generator_alone() -> None:
-    """Otherwise the number of epochs or workers would change a network's initialisation."""
+    """Otherwise a validation would change what a training draws next."""
     before = torch.random.get_rng_state()
-    list(make_loader(Numbered(4), batch_size=2, shuffle=True))
+    list(make_loader(Numbered(4), batch_size=2))
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-def test_the_epoch_reaches_sampler_and_data_set() -> None:
+def test_skipping_passes_the_epoch_on() -> None:
     numbered = Numbered(4)
-    loader = make_loader(SkipBadSamples(numbered), batch_size=1, shuffle=True)
-    loader.set_epoch(7)
-    assert loader.sampler.epoch == numbered.epoch == 7
-
-
-def test_a_split_without_a_full_batch_is_refused_in_training() -> None:
-    with pytest.raises(DataError, match="3 samples give no full batch of 2 on each of 2 ranks"):
-        make_loader(Numbered(3), batch_size=2, shuffle=True, world_size=2, drop_last=True)
-    with pytest.raises(ValueError, match=r"rank must lie in 0\.\.1, got 2"):
-        make_loader(Numbered(3), batch_size=2, shuffle=True, rank=2, world_size=2)
+    SkipBadSamples(numbered).set_epoch(7)
+    assert numbered.epoch == 7
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -107,26 +83,25 @@ def test_bad_images_are_replaced_by_the_next_good_sample_and_counted(
 ) -> None:
     """Two of 200 samples are 1 %, which is allowed; workers count into the same record."""
     data = SkipBadSamples(Numbered(200, bad=(3, 4)))
-    loader = make_loader(data, batch_size=4, shuffle=False, workers=workers)
-    for _ in range(2):
-        with caplog.at_level(logging.WARNING):
-            tokens = [token for batch in loader for token in batch.tokens]
-        assert tokens[:6] == ["0", "1", "2", "5", "5", "5"]
-        assert data.skipped == 2
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            tokens = [token for batch in make_loader(data, batch_size=4, workers=workers) for token in batch.tokens]
+            data.check()
+            assert tokens[:6] == ["0", "1", "2", "5", "5", "5"]
+            assert data.skipped == 2
     assert [record.getMessage() for record in caplog.records] == [
         "skipped a sample, 2 of 200 so far: image3.jpg: is cut short",
         "skipped a sample, 2 of 200 so far: image4.jpg: is cut short",
     ]
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_more_than_one_percent_of_bad_samples_stops_the_run_and_names_files(workers: int) -> None:
+def test_more_than_one_percent_of_bad_samples_stops_the_run_and_names_files() -> None:
     data = SkipBadSamples(Numbered(100, bad=(0, 50)))
-    with pytest.raises(
-        DataError, match=r"2 of 100 samples have bad images, more than the 1 %.*: image0.jpg: is cut"
-    ) as e:
-        list(make_loader(data, batch_size=1, shuffle=False, workers=workers))
-    assert "Traceback" not in str(e.value)
+    data[0]
+    data.check()
+    data[50]
+    with pytest.raises(DataError, match=r"2 of 100 samples have bad images, more than the 1 %.*: image0.jpg: is cut"):
+        data.check()
 
 
 def test_nothing_but_bad_images_is_an_error() -> None:
@@ -141,27 +116,20 @@ def test_nothing_but_bad_images_is_an_error() -> None:
 def test_other_mistakes_in_the_data_are_not_skipped_and_keep_their_message(workers: int) -> None:
     data = SkipBadSamples(Numbered(300, wrong=(1,)))
     with pytest.raises(DataError) as e:
-        list(make_loader(data, batch_size=2, shuffle=False, workers=workers))
+        list(make_loader(data, batch_size=2, workers=workers))
     assert str(e.value) == "labels1.npz: of another format"
 
 
 def test_an_evaluation_stops_at_a_bad_image() -> None:
     with pytest.raises(BadImageError, match=r"image3.jpg"):
-        list(make_loader(Numbered(5, bad=(3,)), batch_size=1, shuffle=False))
+        list(make_loader(Numbered(5, bad=(3,))))
 
 
 def test_workers_read_what_the_main_process_reads(mini_root: Path) -> None:
-    """Colour jitter included, in every epoch: workers that live on see the epoch change."""
+    """Colour jitter included: it follows from seed, epoch and index, not from the process."""
     data = NuScenesDataset(root=mini_root, split="train", image_size=(24, 40), color_jitter=1.0)
-    epochs = []
-    for workers in (0, 2):
-        loader = make_loader(data, batch_size=1, shuffle=True, workers=workers, seed=1)
-        batches = []
-        for epoch in range(2):
-            loader.set_epoch(epoch)
-            batches += list(loader)
-        epochs.append(batches)
-    for alone, shared in zip(*epochs, strict=True):
+    data.set_epoch(3)
+    for alone, shared in zip(make_loader(data), make_loader(data, workers=2), strict=True):
         assert alone.tokens == shared.tokens
         assert torch.equal(alone.network_images, shared.network_images)
-    assert not torch.equal(epochs[0][0].network_images, epochs[0][3].network_images)
+        assert not torch.equal(alone.network_images, alone.images[:, 0])

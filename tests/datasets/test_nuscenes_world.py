@@ -26,7 +26,7 @@ def test_a_world_loads_with_every_part_and_keeps_its_splits_apart(tiny_world: Pa
     held_out = open_world(tiny_world, parts=parts, split="val")
     assert (len(train), len(held_out)) == (4, 2)
     assert not set(train.tokens) & set(held_out.tokens)
-    (batch,) = make_loader(train, batch_size=4, shuffle=True)
+    (batch,) = make_loader(train, batch_size=4)
     batch.rig.validate()
     assert batch.frame_valid.all()  # the world has a sweep on either side of every key frame
     assert batch.occupancy is not None and batch.semantic_labels is not None

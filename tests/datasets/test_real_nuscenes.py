@@ -53,7 +53,7 @@ def test_real_frames_batch_into_a_valid_rig(root: Path, index_path: Path, real_d
     """The mask of CAM_BACK leaves out 3.18 % of its pixels, the other five nothing."""
     masks = real_data_root / "self_masks" / "nuscenes_mask"
     data = open_real(root, index_path, parts=["lidar_depth", "self_mask"], self_mask_root=masks, image_size=(225, 400))
-    (batch,) = make_loader(data, batch_size=2, shuffle=False)
+    (batch,) = make_loader(data, batch_size=2)
     batch.rig.validate()
     assert batch.images.shape == (2, 3, 6, 3, 225, 400)
     assert batch.frame_valid[:, :, 0].tolist() == [[True, False, True], [True, True, False]]
