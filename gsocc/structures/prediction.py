@@ -143,23 +143,26 @@ def load_prediction(path: Path) -> OccupancyPrediction:
     if not path.is_file():
         raise DataError(f"{path}: no such prediction file; write one with gsocc predict occ")
     arrays = read_npz(path)
-    if "meta" not in arrays or "semantics" not in arrays:
-        raise DataError(
-            f"{path}: is not a prediction file of gsocc: expected meta and semantics among its arrays, "
-            f"got {', '.join(sorted(arrays)) or 'none'}"
-        )
-    try:
-        header = json.loads(str(arrays["meta"]))
-        found = header["format"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: meta must be JSON with a format, got {str(arrays['meta'])[:80]!r}") from error
-    if found != FORMAT:
-        raise DataError(f"{path}: expected format {FORMAT}, got {found}; write it again with this version")
+    header = _header(path, arrays)
     try:
         return _from_arrays(header, arrays).validate()
     except (KeyError, TypeError, ValueError) as error:
         what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
         raise DataError(f"{path}: {what}; write it again with gsocc predict occ") from error
+
+
+def in_order_of_time(paths: Iterable[Path]) -> list[Path]:
+    """Return prediction files scene by scene, in the order in which their frames were taken.
+
+    Raises:
+        DataError: Where a file is damaged or no prediction.
+    """
+
+    def moment(path: Path) -> tuple[str, float]:
+        header = _header(path, read_npz(path))
+        return str(header.get("scene", "")), float(header.get("timestamp_s", 0.0))
+
+    return sorted(paths, key=moment)
 
 
 def find_predictions(paths: Iterable[Path]) -> list[Path]:
@@ -180,6 +183,23 @@ def find_predictions(paths: Iterable[Path]) -> list[Path]:
         else:
             raise DataError(f"{path}: no such file or folder")
     return found
+
+
+def _header(path: Path, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Return what stands in `meta`, once it is known to be of this format."""
+    if "meta" not in arrays or "semantics" not in arrays:
+        raise DataError(
+            f"{path}: is not a prediction file of gsocc: expected meta and semantics among its arrays, "
+            f"got {', '.join(sorted(arrays)) or 'none'}"
+        )
+    try:
+        header: dict[str, Any] = json.loads(str(arrays["meta"]))
+        found = header["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: meta must be JSON with a format, got {str(arrays['meta'])[:80]!r}") from error
+    if found != FORMAT:
+        raise DataError(f"{path}: expected format {FORMAT}, got {found}; write it again with this version")
+    return header
 
 
 def _from_arrays(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> OccupancyPrediction:
