@@ -16,6 +16,7 @@ from gsocc.kernels.world_texture import mix
 CLASS_ROAD, CLASS_SIDEWALK, CLASS_TERRAIN = 11, 13, 14
 NO_ROAD = 1.0e9
 KERB_M = 0.15
+POINT_SPACING_M = 0.5
 # Columns of Ground.points.
 X, Y, TANGENT_X, TANGENT_Y, ARC, HALF_WIDTH = range(6)
 
@@ -52,30 +53,26 @@ class Ground(NamedTuple):
     seed: int
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _offset(points, index, x, y):
     """Return (signed lateral offset, arc length, half width) with respect to a road, starting from a near point."""
-    along = 0.0
-    for _ in range(4):
-        dx, dy = x - points[index, X], y - points[index, Y]
-        along = dx * points[index, TANGENT_X] + dy * points[index, TANGENT_Y]
-        step = 0
-        if along > 0.0 and index + 1 < points.shape[0]:
-            length = points[index + 1, ARC] - points[index, ARC]
-            step = 1 if length > 0.0 and along > 0.5 * length else 0
-        elif along < 0.0 and index > 0:
-            length = points[index, ARC] - points[index - 1, ARC]
-            step = -1 if length > 0.0 and -along > 0.5 * length else 0
-        if step == 0:
+    for _ in range(2):
+        along = (x - points[index, X]) * points[index, TANGENT_X] + (y - points[index, Y]) * points[index, TANGENT_Y]
+        jump = math.floor(along / POINT_SPACING_M + 0.5)
+        there = index + jump
+        if jump == 0 or there < 0 or there >= points.shape[0]:
             break
-        index += step
+        # Roads follow each other in the table; their arc lengths do not.
+        if abs(points[there, ARC] - points[index, ARC] - jump * POINT_SPACING_M) > 1e-6:
+            break
+        index = there
     dx, dy = x - points[index, X], y - points[index, Y]
     along = dx * points[index, TANGENT_X] + dy * points[index, TANGENT_Y]
     lateral = dy * points[index, TANGENT_X] - dx * points[index, TANGENT_Y]
     return lateral, points[index, ARC] + along, points[index, HALF_WIDTH]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def road_coordinates(ground, x, y):
     """Return (offset, arc length, half width) of the main road, then of the nearest side street.
 
@@ -101,6 +98,14 @@ def ground_class(ground, x, y):
 
 
 @njit(cache=True, nogil=True)
+def ground_margin(ground, x, y):
+    """Return how far a point is at least from where the class of the ground changes, in metres."""
+    d, _, half, d_side, _, half_side = road_coordinates(ground, x, y)
+    edge = min(abs(d) - half, abs(d_side) - half_side)
+    return min(abs(edge), abs(edge - ground.walk_m))
+
+
+@njit(cache=True, nogil=True, inline="always")
 def sunlight(ground, x, y):
     """Return the baked share of sunlight at a point of the ground, interpolated."""
     u = (x - ground.origin[0]) / ground.lit_cell_m - 0.5
@@ -114,7 +119,7 @@ def sunlight(ground, x, y):
     return low * (1 - v) + high * v
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def ground_colour(ground, x, y, footprint_m):
     """Return the unlit colour of the ground at a point of the scene's local frame."""
     d, s, half, d_side, s_side, half_side = road_coordinates(ground, x, y)
@@ -126,15 +131,16 @@ def ground_colour(ground, x, y, footprint_m):
     walk = inside(edge, KERB_M, ground.walk_m, footprint_m)
     rest = max(1.0 - road - kerb - walk, 0.0)
     if road > 0.0:
-        asphalt = _asphalt(ground, x, y, d, half, footprint_m)
-        paint = _paint(ground, d, s, half, edge_main, edge_side, footprint_m)
+        asphalt = _asphalt(x, y, d, half - ground.parking_m, half, footprint_m, ground.seed)
+        paint = _paint(ground.crossings, ground.parking_m, ground.slot_m, d, s, half, edge_main, edge_side, footprint_m)
         if edge_side < edge_main and edge_main > 1.0:
             paint = stripes(s_side, 6.0, 2.5, footprint_m) * inside(d_side, -0.07, 0.07, footprint_m)
-        worn = clamp(0.85 + 0.4 * fractal_noise(x, y, 3.0, 0.6, 4, footprint_m, ground.seed + 40), 0.3, 1.0)
-        asphalt = mix(asphalt, (0.88, 0.87, 0.82), paint * worn)
+        if paint > 0.0:
+            worn = clamp(0.85 + 0.4 * fractal_noise(x, y, 3.0, 0.6, 4, footprint_m, ground.seed + 40), 0.3, 1.0)
+            asphalt = mix(asphalt, (0.88, 0.87, 0.82), paint * worn)
         colour = (asphalt[0] * road, asphalt[1] * road, asphalt[2] * road)
     if kerb + walk > 0.0:
-        slab = _slabs(ground, x, y, s, d, footprint_m)
+        slab = _slabs(x, y, s, d, footprint_m, ground.seed)
         joint = 1.0 - 0.35 * stripes(s, 1.0, 0.03, footprint_m)
         colour = (
             colour[0] + slab[0] * walk + 0.72 * joint * kerb,
@@ -142,60 +148,60 @@ def ground_colour(ground, x, y, footprint_m):
             colour[2] + slab[2] * walk + 0.68 * joint * kerb,
         )
     if rest > 0.0:
-        grass = _grass(ground, x, y, footprint_m)
+        grass = _grass(x, y, footprint_m, ground.seed)
         colour = (colour[0] + grass[0] * rest, colour[1] + grass[1] * rest, colour[2] + grass[2] * rest)
     return colour
 
 
 @njit(cache=True, nogil=True)
-def _asphalt(ground, x, y, d, half, footprint_m):
+def _asphalt(x, y, d, lane, half, footprint_m, seed):
     """Grey with aggregate grain, patches, and darker wheel tracks."""
-    grain = fractal_noise(x, y, 0.5, 2.2, 6, footprint_m, ground.seed)
-    patch = fractal_noise(x, y, 9.5, 9.0, 2, footprint_m, ground.seed + 10)
+    grain = fractal_noise(x, y, 0.5, 2.2, 6, footprint_m, seed)
+    patch = fractal_noise(x, y, 9.5, 9.0, 2, footprint_m, seed + 10)
     track = 1.0 - 0.07 * (math.cos(2 * math.pi * (abs(d) - 0.95) / 1.6) if abs(d) < 3.5 else 0.0)
     tone = clamp((0.40 + 0.26 * grain + 0.10 * patch) * track, 0.08, 0.85)
-    oil = 0.06 * inside(abs(d), half - ground.parking_m, half, footprint_m)
+    oil = 0.06 * inside(abs(d), lane, half, footprint_m)
     return (tone - oil, tone - oil, tone * 1.04 - oil)
 
 
 @njit(cache=True, nogil=True)
-def _paint(ground, d, s, half, edge_main, edge_side, footprint_m):
+def _paint(crossings, parking_m, slot_m, d, s, half, edge_main, edge_side, footprint_m):
     """Return the share of white paint on the main road: centre line, parking bays, crossings with stop lines."""
     if edge_main > 0.0 or edge_side < 1.5:
         return 0.0
     nearest = 1.0e9
-    for k in range(ground.crossings.shape[0]):
-        if abs(s - ground.crossings[k]) < abs(nearest):
-            nearest = s - ground.crossings[k]
+    for k in range(crossings.shape[0]):
+        if abs(s - crossings[k]) < abs(nearest):
+            nearest = s - crossings[k]
     zebra = inside(nearest, -1.6, 1.6, footprint_m) * stripes(d, 1.1, 0.55, footprint_m)
-    stop = inside(nearest, -3.6, -3.2, footprint_m) * inside(d, -half + ground.parking_m, -0.2, footprint_m)
-    stop += inside(nearest, 3.2, 3.6, footprint_m) * inside(d, 0.2, half - ground.parking_m, footprint_m)
+    stop = inside(nearest, -3.6, -3.2, footprint_m) * inside(d, -half + parking_m, -0.2, footprint_m)
+    stop += inside(nearest, 3.2, 3.6, footprint_m) * inside(d, 0.2, half - parking_m, footprint_m)
     if abs(nearest) < 3.2:
         return min(zebra + stop, 1.0)
     centre = stripes(s, 5.0, 2.6, footprint_m) * inside(d, -0.08, 0.08, footprint_m)
-    lane = half - ground.parking_m
+    lane = half - parking_m
     bay = inside(abs(d), lane - 0.06, lane + 0.06, footprint_m)
-    tick = stripes(s, ground.slot_m, 0.12, footprint_m) * inside(abs(d), lane, half, footprint_m)
+    tick = stripes(s, slot_m, 0.12, footprint_m) * inside(abs(d), lane, half, footprint_m)
     return min(zebra + stop + centre + 0.9 * bay + 0.9 * tick, 1.0)
 
 
 @njit(cache=True, nogil=True)
-def _slabs(ground, x, y, s, d, footprint_m):
+def _slabs(x, y, s, d, footprint_m, seed):
     """Paving slabs of 0.75 m with joints; each slab has a tone of its own."""
     size = 0.75
-    tone = hash_unit(math.floor(s / size), math.floor(d / size), 5, ground.seed) - 0.5
+    tone = hash_unit(math.floor(s / size), math.floor(d / size), 5, seed) - 0.5
     fade = clamp(1.5 * size / footprint_m - 1.0, 0.0, 1.0)
-    grain = fractal_noise(x, y, 1.5, 1.5, 5, footprint_m, ground.seed + 20)
+    grain = fractal_noise(x, y, 1.5, 1.5, 5, footprint_m, seed + 20)
     joint = max(stripes(s, size, 0.04, footprint_m), stripes(d, size, 0.04, footprint_m))
     value = clamp(0.66 + 0.20 * fade * tone + 0.22 * grain, 0.2, 0.95) * (1.0 - 0.4 * joint)
     return (value, value * 0.95, value * 0.87)
 
 
 @njit(cache=True, nogil=True)
-def _grass(ground, x, y, footprint_m):
+def _grass(x, y, footprint_m, seed):
     """Grass with paler and bare spots."""
-    blades = fractal_noise(x, y, 2.5, 1.6, 6, footprint_m, ground.seed + 30)
-    spots = fractal_noise(x, y, 4.5, 7.0, 3, footprint_m, ground.seed + 50)
+    blades = fractal_noise(x, y, 2.5, 1.6, 6, footprint_m, seed + 30)
+    spots = fractal_noise(x, y, 4.5, 7.0, 3, footprint_m, seed + 50)
     green = mix((0.16, 0.26, 0.08), (0.52, 0.60, 0.26), clamp(0.5 + 0.75 * blades, 0.0, 1.0))
     return mix(green, (0.50, 0.42, 0.28), clamp(1.6 * spots - 0.15, 0.0, 0.8))
 

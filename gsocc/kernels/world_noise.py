@@ -7,9 +7,13 @@ middle: what a pixel cannot resolve fades to its mean and never flickers.
 
 import math
 
+import numpy as np
 from numba import njit
 
 _MASK = 0xFFFFFFFF
+_WRAP = 1023
+_SHUFFLED = np.random.default_rng(0).permutation(_WRAP + 1)
+_VALUES = np.random.default_rng(1).permutation(_WRAP + 1) / (0.5 * _WRAP) - 1.0
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -26,16 +30,19 @@ def hash_unit(ix: int, iy: int, iz: int, seed: int) -> float:
 
 @njit(cache=True, nogil=True)
 def value_noise(x: float, y: float, z: float, seed: int) -> float:
-    """Return smooth noise in [-1, 1] with one random value per unit cell corner."""
+    """Return smooth noise in [-1, 1] with one random value per unit cell corner; it repeats after 1024 cells."""
     fx, fy, fz = math.floor(x), math.floor(y), math.floor(z)
-    ix, iy, iz = int(fx), int(fy), int(fz)
+    i0, j0, k0 = int(fx) + seed, int(fy), int(fz)
     u, v, w = x - fx, y - fy, z - fz
     u, v, w = u * u * (3 - 2 * u), v * v * (3 - 2 * v), w * w * (3 - 2 * w)
-    a = hash_unit(ix, iy, iz, seed) * (1 - u) + hash_unit(ix + 1, iy, iz, seed) * u
-    b = hash_unit(ix, iy + 1, iz, seed) * (1 - u) + hash_unit(ix + 1, iy + 1, iz, seed) * u
-    c = hash_unit(ix, iy, iz + 1, seed) * (1 - u) + hash_unit(ix + 1, iy, iz + 1, seed) * u
-    d = hash_unit(ix, iy + 1, iz + 1, seed) * (1 - u) + hash_unit(ix + 1, iy + 1, iz + 1, seed) * u
-    return 2.0 * ((a * (1 - v) + b * v) * (1 - w) + (c * (1 - v) + d * v) * w) - 1.0
+    near, far = _SHUFFLED[i0 & _WRAP], _SHUFFLED[(i0 + 1) & _WRAP]
+    a0, a1 = _SHUFFLED[(near + j0) & _WRAP] + k0, _SHUFFLED[(near + j0 + 1) & _WRAP] + k0
+    b0, b1 = _SHUFFLED[(far + j0) & _WRAP] + k0, _SHUFFLED[(far + j0 + 1) & _WRAP] + k0
+    a = _VALUES[a0 & _WRAP] * (1 - u) + _VALUES[b0 & _WRAP] * u
+    b = _VALUES[a1 & _WRAP] * (1 - u) + _VALUES[b1 & _WRAP] * u
+    c = _VALUES[(a0 + 1) & _WRAP] * (1 - u) + _VALUES[(b0 + 1) & _WRAP] * u
+    d = _VALUES[(a1 + 1) & _WRAP] * (1 - u) + _VALUES[(b1 + 1) & _WRAP] * u
+    return (a * (1 - v) + b * v) * (1 - w) + (c * (1 - v) + d * v) * w
 
 
 @njit(cache=True, nogil=True)
@@ -51,7 +58,7 @@ def fractal_noise(
     for octave in range(octaves):
         power += amplitude * amplitude
         resolved = (length / footprint_m - 0.8) / 1.2
-        if resolved > 0.0:
+        if resolved > 0.0:  # the power counts every octave, so that distance fades contrast
             fade = amplitude * min(resolved, 1.0)
             total += fade * value_noise(x / length, y / length, z / length, seed + octave)
         amplitude *= 0.85

@@ -34,7 +34,7 @@ def _light_on_object(material_class, z, nx, ny, nz, row):
     return (AMBIENT + 0.10 * nz + SUN * facing) * foot
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def shade_point(px, py, pz, triangle, normals, tri_object, tri_material, materials, objects, ground, pose, width):
     """Return the lit colour of a point (ego frame) on a triangle, averaged over `width` metres.
 
@@ -70,14 +70,23 @@ def shade_point(px, py, pz, triangle, normals, tri_object, tri_material, materia
 
 
 @njit(cache=True, nogil=True)
+def _samples(normal, rotation, a, b):
+    """Return how many samples a pixel inside a surface needs: four where its footprint is long and thin."""
+    dot, length = 0.0, 1.0 + a * a + b * b
+    for axis in range(3):
+        dot += normal[axis] * (rotation[axis, 0] * a + rotation[axis, 1] * b + rotation[axis, 2])
+    return 1 if dot * dot > 0.25 * length else 4
+
+
+@njit(cache=True, nogil=True)
 def shade_image(
     image, depth, triangle, edge_row, edge_depth, edge_triangle, origin, rotation, lens, corners, normals,
     tri_object, tri_material, materials, objects, ground, pose,
 ):  # fmt: skip
-    """Fill an image with the mean colour of four samples per pixel.
+    """Fill an image with the mean colour of up to four samples per pixel.
 
-    Where the pixel is no edge, the four samples lie on the plane of the centre's triangle, which is exact
-    within a triangle and costs no rays.
+    Where the pixel is no edge, the samples lie on the plane of the centre's triangle, which is exact within a
+    triangle and costs no rays; a surface that faces the camera needs one sample only.
 
     Args:
         image: (H, W, 3) uint8, written to.
@@ -95,37 +104,45 @@ def shade_image(
     height, width = depth.shape
     for v in range(height):
         for u in range(width):
+            row = edge_row[v, u]
+            samples = 4
+            if row < 0:
+                hit = triangle[v, u]
+                samples = 1
+                if hit >= 0:
+                    samples = _samples(
+                        normals[hit], rotation, (u + 0.5 - lens[2]) / lens[0], (v + 0.5 - lens[3]) / lens[1]
+                    )
             red, green, blue = 0.0, 0.0, 0.0
-            for k in range(4):
-                a = (u + 0.25 + 0.5 * (k % 2) - lens[2]) / lens[0]
-                b = (v + 0.25 + 0.5 * (k // 2) - lens[3]) / lens[1]
+            for k in range(samples):
+                du, dv = (0.25 + 0.5 * (k % 2), 0.25 + 0.5 * (k // 2)) if samples == 4 else (0.5, 0.5)
+                a, b = (u + du - lens[2]) / lens[0], (v + dv - lens[3]) / lens[1]
                 dx = rotation[0, 0] * a + rotation[0, 1] * b + rotation[0, 2]
                 dy = rotation[1, 0] * a + rotation[1, 1] * b + rotation[1, 2]
                 dz = rotation[2, 0] * a + rotation[2, 1] * b + rotation[2, 2]
                 hit, far = triangle[v, u], depth[v, u]
-                row = edge_row[v, u]
                 if row >= 0:
                     hit, far = edge_triangle[row, k], edge_depth[row, k]
                 if hit < 0:
                     colour = sky_colour(pose[2] * dx - pose[3] * dy, pose[3] * dx + pose[2] * dy, dz, ground.seed)
-                    red, green, blue = red + colour[0], green + colour[1], blue + colour[2]
-                    continue
-                slope = normals[hit, 0] * dx + normals[hit, 1] * dy + normals[hit, 2] * dz
-                if row < 0:
-                    gap = 0.0
-                    for axis in range(3):
-                        gap += normals[hit, axis] * (corners[hit, axis] - origin[axis])
-                    far = clamp(gap / slope if abs(slope) > 1e-9 else far, 0.5 * far, 2.0 * far)
-                facing = abs(slope) / math.sqrt(dx * dx + dy * dy + dz * dz)
-                patch = 0.6 * far / lens[0] / math.sqrt(max(facing, 0.04))
-                colour = shade_point(
-                    origin[0] + far * dx, origin[1] + far * dy, origin[2] + far * dz, hit, normals, tri_object,
-                    tri_material, materials, objects, ground, pose, patch,
-                )  # fmt: skip
+                else:
+                    slope = normals[hit, 0] * dx + normals[hit, 1] * dy + normals[hit, 2] * dz
+                    if samples == 4 and row < 0:
+                        gap = 0.0
+                        for axis in range(3):
+                            gap += normals[hit, axis] * (corners[hit, axis] - origin[axis])
+                        far = clamp(gap / slope if abs(slope) > 1e-9 else far, 0.5 * far, 2.0 * far)
+                    facing = abs(slope) / math.sqrt(dx * dx + dy * dy + dz * dz)
+                    patch = far / lens[0] / math.sqrt(max(facing, 0.04)) * (0.6 if samples == 4 else 1.1)
+                    colour = shade_point(
+                        origin[0] + far * dx, origin[1] + far * dy, origin[2] + far * dz, hit, normals, tri_object,
+                        tri_material, materials, objects, ground, pose, patch,
+                    )  # fmt: skip
                 red, green, blue = red + colour[0], green + colour[1], blue + colour[2]
-            image[v, u, 0] = np.uint8(clamp(red * 63.75 + 0.5, 0.0, 255.0))
-            image[v, u, 1] = np.uint8(clamp(green * 63.75 + 0.5, 0.0, 255.0))
-            image[v, u, 2] = np.uint8(clamp(blue * 63.75 + 0.5, 0.0, 255.0))
+            scale = 255.0 / samples
+            image[v, u, 0] = np.uint8(clamp(red * scale + 0.5, 0.0, 255.0))
+            image[v, u, 1] = np.uint8(clamp(green * scale + 0.5, 0.0, 255.0))
+            image[v, u, 2] = np.uint8(clamp(blue * scale + 0.5, 0.0, 255.0))
 
 
 @njit(cache=True, nogil=True)

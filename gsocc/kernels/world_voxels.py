@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numba import njit
 
-from gsocc.kernels.world_ground import ground_class
+from gsocc.kernels.world_ground import ground_class, ground_margin
 
 
 @njit(cache=True, nogil=True)
@@ -34,16 +34,18 @@ def add_triangle_area(area, corners, classes, low, voxel_m, spacing_m):
         n = max(math.ceil(math.sqrt(longest) / spacing_m), 1)
         piece = 0.5 * math.sqrt(cross) / (n * n)
         label = classes[t]
+        # From here on in voxels.
+        ax, ay, az = (ax - low[0]) / voxel_m, (ay - low[1]) / voxel_m, (az - low[2]) / voxel_m
+        scale = 1.0 / (n * voxel_m)
+        ux, uy, uz, vx, vy, vz = ux * scale, uy * scale, uz * scale, vx * scale, vy * scale, vz * scale
         for i in range(n):
             for j in range(2 * (n - i) - 1):
                 # Even j is an upright piece, odd j the inverted one beside it.
-                a = (i + (1.0 if j % 2 == 0 else 2.0) / 3.0) / n
-                b = (j // 2 + (1.0 if j % 2 == 0 else 2.0) / 3.0) / n
-                x = math.floor((ax + a * ux + b * vx - low[0]) / voxel_m)
-                y = math.floor((ay + a * uy + b * vy - low[1]) / voxel_m)
-                z = math.floor((az + a * uz + b * vz - low[2]) / voxel_m)
-                if 0 <= x < nx and 0 <= y < ny and 0 <= z < nz:
-                    area[x, y, z, label] += piece
+                third = 1.0 / 3.0 if j % 2 == 0 else 2.0 / 3.0
+                a, b = i + third, j // 2 + third
+                x, y, z = ax + a * ux + b * vx, ay + a * uy + b * vy, az + a * uz + b * vz
+                if 0.0 <= x < nx and 0.0 <= y < ny and 0.0 <= z < nz:
+                    area[int(x), int(y), int(z), label] += piece
 
 
 @njit(cache=True, nogil=True)
@@ -52,12 +54,16 @@ def add_ground_area(area, ground, pose, low, voxel_m, layer, pieces):
     piece = (voxel_m / pieces) ** 2
     for i in range(area.shape[0]):
         for j in range(area.shape[1]):
+            ex, ey = low[0] + (i + 0.5) * voxel_m, low[1] + (j + 0.5) * voxel_m
+            x, y = pose[0] + pose[2] * ex - pose[3] * ey, pose[1] + pose[3] * ex + pose[2] * ey
+            if ground_margin(ground, x, y) > voxel_m:
+                area[i, j, layer, ground_class(ground, x, y)] += voxel_m * voxel_m
+                continue
             for a in range(pieces):
                 for b in range(pieces):
                     ex = low[0] + (i + (a + 0.5) / pieces) * voxel_m
                     ey = low[1] + (j + (b + 0.5) / pieces) * voxel_m
-                    x = pose[0] + pose[2] * ex - pose[3] * ey
-                    y = pose[1] + pose[3] * ex + pose[2] * ey
+                    x, y = pose[0] + pose[2] * ex - pose[3] * ey, pose[1] + pose[3] * ex + pose[2] * ey
                     area[i, j, layer, ground_class(ground, x, y)] += piece
 
 

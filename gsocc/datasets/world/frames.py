@@ -8,16 +8,15 @@ import numpy as np
 
 from gsocc.datasets.world.annotate import annotation_counts, lidarseg_labels
 from gsocc.datasets.world.naming import recording, recording_path, sample_data_token, sample_token
+from gsocc.datasets.world.presets import BUILDERS
 from gsocc.datasets.world.render import Scan, View, occupancy_labels, render_view, scan_lidar, sparse_depth
 from gsocc.datasets.world.scene import Snapshot, WorldScene
 from gsocc.datasets.world.sensors import LIDAR, Camera, cameras
 from gsocc.datasets.world.spec import WorldSpec
-from gsocc.datasets.world.street import moderate_scene
+
 from gsocc.labels import FREE, IGNORE, NUM_OCC3D_LABELS, OCC3D_ID, RAW_TO_OCC3D
 
 JPEG = (cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
-
-BUILDERS = {"moderate": moderate_scene, "full": moderate_scene}
 
 
 @lru_cache(maxsize=2)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from gsocc.datasets.world.objects import Blueprint
+from gsocc.datasets.world.blueprints import Blueprint
 from gsocc.datasets.world.roads import Course
 from gsocc.datasets.world.scene import WorldObject
 

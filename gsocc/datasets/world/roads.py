@@ -6,6 +6,7 @@ import numpy as np
 
 SPACING_M = 0.25  # of the points of a course; linear interpolation between them is exact to 2 mm at a radius of 14 m
 TIME_STEP_S = 1.0 / 240.0
+TURN_RADIUS_M = 14.0
 LANE_OFFSET_M = -1.75  # the ego drives on the right
 
 
@@ -92,6 +93,41 @@ def winding_course(rng: np.random.Generator, start_m: float, end_m: float, radiu
         side = -side if rng.random() < 0.8 or abs(heading) > 0.7 else side
         side = -np.sign(heading) if abs(heading) > 0.9 else side
     return course_from_curvature(arc, _smooth(curvature, 8.0), rng.uniform(-np.pi, np.pi))
+
+
+def town_course(rng: np.random.Generator, start_m: float, end_m: float) -> tuple[Course, list[tuple[float, float]]]:
+    """Return a course with right-angled turns and crossroads, and the side streets that meet it.
+
+    Returns:
+        course: The main course.
+        corners: For each side street the arc length where it leaves the main course and the angle between their
+            headings there; two for every crossroads.
+    """
+    arc = np.arange(np.floor(start_m / SPACING_M), np.ceil(end_m / SPACING_M) + 1) * SPACING_M
+    curvature = np.zeros(len(arc))
+    bend = rng.uniform(200.0, 400.0) * rng.choice([-1, 1])
+    curvature[(arc > start_m) & (arc < -20.0)] = 1.0 / bend
+    corners: list[tuple[float, float]] = []
+    position, side = rng.uniform(42.0, 60.0), 1.0 if rng.random() < 0.5 else -1.0
+    while position < end_m - 40.0:
+        if rng.random() < 0.6:
+            # Half a window of smoothing on either side keeps the whole turn between the two corners.
+            length = TURN_RADIUS_M * np.pi / 2
+            curvature[(arc >= position) & (arc < position + length)] = side / TURN_RADIUS_M
+            corners += [(position - 4.0, 0.0), (position + length + 4.0, np.pi)]
+            side, position = -side, position + length
+        else:
+            corners += [(position, np.pi / 2), (position, -np.pi / 2)]
+        position += rng.uniform(45.0, 70.0)
+    return course_from_curvature(arc, _smooth(curvature, 8.0), rng.uniform(-np.pi, np.pi)), corners
+
+
+def straight(pose: np.ndarray, turn_rad: float, length_m: float) -> Course:
+    """Return a straight course that begins at a pose (x, y, heading), turned."""
+    arc = np.arange(0.0, length_m, SPACING_M)
+    heading = np.full(len(arc), float(pose[2]) + turn_rad)
+    xy = pose[:2] + arc[:, None] * np.stack([np.cos(heading), np.sin(heading)], -1)
+    return Course(arc, xy, heading, np.zeros(len(arc)))
 
 
 def drive(course: Course, rng: np.random.Generator, duration_s: float, speed_mps: tuple[float, float]) -> Motion:

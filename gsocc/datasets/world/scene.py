@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from gsocc.datasets.world.ground import with_shadows
-from gsocc.datasets.world.objects import Blueprint
+from gsocc.datasets.world.blueprints import Blueprint
 from gsocc.datasets.world.raycast import Hits, RayCaster
 from gsocc.datasets.world.roads import Course, Motion
 from gsocc.kernels.world_ground import Ground

@@ -1,190 +1,221 @@
-"""The moderate world: a winding street, lined by low houses, walls, hedges and trees; nothing above the grid's top."""
+"""Filling a street: house fronts, hedges, trees, parked vehicles, street furniture, people and traffic."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from gsocc.datasets.world import objects
+from gsocc.datasets.world import people, structures, vehicles
+from gsocc.datasets.world.blueprints import Blueprint
 from gsocc.datasets.world.ground import make_ground
 from gsocc.datasets.world.materials import MaterialTable
-from gsocc.datasets.world.objects import Blueprint
 from gsocc.datasets.world.placing import Placer
-from gsocc.datasets.world.roads import Course, Motion, drive, winding_course
+from gsocc.datasets.world.roads import Course, Motion
 from gsocc.datasets.world.scene import WorldObject, WorldScene
 
-ROAD_HALF_WIDTH_M = 5.4
-WALK_M = 2.4
-PARKING_M = 2.1
-SLOT_M = 6.5
-TOP_M = 5.3  # the Occ3D grid ends at 5.4
-BEFORE_M, AFTER_M = 75.0, 110.0  # of street behind and ahead of the drive
 PARKED = "vehicle.parked"
+Range = tuple[float, float]
 
 
-def moderate_scene(rng: np.random.Generator, duration_s: float) -> WorldScene:
-    """Build a scene of the moderate world.
+@dataclass(frozen=True, kw_only=True)
+class Style:
+    """How a street looks; lengths in metres, each range a smallest and a largest value.
 
-    Args:
-        rng: Source of all randomness.
-        duration_s: Length of the drive.
+    Attributes:
+        half_width: From the centre line to the kerb, parking lane included.
+        walk: Width of the sidewalk.
+        parking: Width of the parking lane.
+        slot: Length of a parking slot.
+        parked: Share of slots that are taken.
+        house_height: Of houses.
+        house_length: Along the street.
+        house_depth: Across it.
+        setback: From the sidewalk to a house.
+        fronts: Shares of houses, hedges and garden walls.
+        tree_height: Of trees.
+        lamp_height: Of street lamps.
+        backdrop: From the sidewalk to the row of hedges and walls behind the houses; 0 for none.
     """
-    table = MaterialTable(rng)
-    course = winding_course(rng, -BEFORE_M, duration_s * 9.0 + AFTER_M, (48.0, 85.0))
-    ego = drive(course, rng, duration_s, (6.0, 8.5))
-    end = float(ego.arcs_m[-1])
-    builder = _Street(rng, table, course, (-BEFORE_M, end + AFTER_M), Placer([course], [ROAD_HALF_WIDTH_M]))
-    for side in (-1, 1):
-        builder.frontage(side)
-        builder.backdrop(side)
-    builder.parked_cars()
-    builder.furniture()
-    builder.people()
-    crossings = np.arange(-40.0, end + AFTER_M, 70.0) + rng.uniform(-15, 15)
-    movers = builder.movers(ego, duration_s)
-    return finish_scene(
-        rng, table, course, ROAD_HALF_WIDTH_M, [], crossings, (WALK_M, PARKING_M, SLOT_M), ego,
-        tuple(builder.placer.objects) + movers,
-    )  # fmt: skip
 
+    half_width: float
+    walk: float
+    parking: float
+    slot: float
+    parked: float
+    house_height: Range
+    house_length: Range
+    house_depth: Range
+    setback: Range
+    fronts: tuple[float, float, float]
+    tree_height: Range
+    lamp_height: Range
+    backdrop: float
 
-def finish_scene(
-    rng: np.random.Generator, table: MaterialTable, main: Course, half_width_m: float,
-    sides: list[tuple[Course, float]], crossings: np.ndarray, widths_m: tuple[float, float, float], ego: Motion,
-    placed: tuple[WorldObject, ...],
-) -> WorldScene:  # fmt: skip
-    """Add the ground and the sun; `widths_m` are those of sidewalk, parking lane and parking slot."""
-    walk, parking, slot = widths_m
-    seed = int(rng.integers(1, 1 << 20))
-    ground = make_ground(
-        main, half_width_m, sides, crossings, walk_m=walk, parking_m=parking, slot_m=slot, seed=seed
-    )  # fmt: skip
-    azimuth, elevation = rng.uniform(-np.pi, np.pi), np.radians(rng.uniform(38, 55))
-    sun = np.array([np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)])
-    return WorldScene(ego, placed, table.array(), main, ground, sun)
+    @property
+    def kerb_to_front(self) -> float:
+        """From the centre line to the outer edge of the sidewalk."""
+        return self.half_width + self.walk
 
 
 @dataclass
-class _Street:
-    """Fills a street."""
+class Street:
+    """Fills one street.
+
+    Attributes:
+        rng: Source of all randomness.
+        table: Where materials go.
+        course: The road.
+        span: First and last arc length to fill.
+        style: How it looks.
+        placer: Where objects go; shared by the streets of a scene.
+    """
 
     rng: np.random.Generator
     table: MaterialTable
     course: Course
-    span_m: tuple[float, float]
+    span: Range
+    style: Style
     placer: Placer
 
     def frontage(self, side: int) -> None:
-        """Line one side with houses, walls, hedges and front gardens, front to front."""
-        position = self.span_m[0]
-        while position < self.span_m[1]:
-            kind = self.rng.choice(["house", "hedge", "wall"], p=[0.55, 0.2, 0.25])
-            blueprint, setback = self._front(str(kind))
+        """Line one side with houses, garden walls and hedges, front to front."""
+        style, position = self.style, self.span[0]
+        while position < self.span[1]:
+            kind = int(self.rng.choice(3, p=style.fronts))
+            blueprint, setback = self._front(kind)
             length, depth, _ = blueprint.size_m
-            offset = side * (ROAD_HALF_WIDTH_M + WALK_M + setback + depth / 2)
-            bend = np.interp(position + length / 2, self.course.arc_m, self.course.curvature)
-            advance = length / max(1.0 - bend * offset, 0.4)
-            pose = self.course.pose(position + advance / 2, offset)
-            turn = np.pi if side < 0 else 0.0
-            placed = self.placer.try_place(blueprint, pose + np.array([0.0, 0.0, turn]), clearance_m=WALK_M + 0.1, margin_m=0.3)
-            position += advance + (self.rng.uniform(0.4, 2.2) if placed else 1.0 - advance * 0.5)
+            offset = side * (style.kerb_to_front + setback + depth / 2)
+            advance = length * self._stretch(position + length / 2, offset)
+            pose = self.course.pose(position + advance / 2, offset) + np.array([0.0, 0.0, np.pi * (side < 0)])
+            placed = self.placer.try_place(blueprint, pose, clearance_m=style.walk + 0.1, margin_m=0.3)
+            position += advance + self.rng.uniform(0.4, 2.2) if placed else 1.0 + 0.5 * advance
 
-    def _front(self, kind: str) -> tuple[Blueprint, float]:
-        """Return a blueprint and how far behind the sidewalk it stands."""
-        if kind == "house":
-            length, depth = self.rng.uniform(7.0, 13.0), self.rng.uniform(5.0, 7.0)
-            height = self.rng.uniform(4.2, TOP_M)
-            return objects.building(self.rng, self.table, length, depth, height), float(self.rng.uniform(0.4, 3.0))
+    def _front(self, kind: int) -> tuple[Blueprint, float]:
+        """Return a house (0), a hedge (1) or a wall (2), and how far behind the sidewalk it stands."""
+        style = self.style
+        if kind == 0:
+            size = (self.rng.uniform(*r) for r in (style.house_length, style.house_depth, style.house_height))
+            return structures.building(self.rng, self.table, *size), float(self.rng.uniform(*style.setback))
         length = self.rng.uniform(5.0, 9.0)
-        if kind == "hedge":
-            return objects.hedge(self.rng, self.table, length, self.rng.uniform(1.4, 2.6)), 0.3
-        return objects.wall(self.rng, self.table, length, self.rng.uniform(1.6, 2.8)), 0.3
+        if kind == 1:
+            return structures.hedge(self.rng, self.table, length, self.rng.uniform(1.4, 2.6)), 0.3
+        return structures.wall(self.rng, self.table, length, self.rng.uniform(1.6, 2.8)), 0.3
+
+    def _stretch(self, arc: float, offset: float) -> float:
+        """Return how much arc length of the road goes by per metre at an offset."""
+        return 1.0 / max(1.0 - float(np.interp(arc, self.course.arc_m, self.course.curvature)) * offset, 0.4)
 
     def backdrop(self, side: int) -> None:
-        """Close the view behind the front row with tall hedges, walls and trees."""
-        position = self.span_m[0]
-        while position < self.span_m[1]:
-            offset = side * (ROAD_HALF_WIDTH_M + WALK_M + 10.0)
-            bend = np.interp(position, self.course.arc_m, self.course.curvature)
-            advance = 8.0 / max(1.0 - bend * offset, 0.4)
+        """Close the view behind the front row with tall hedges and walls, and fill the gardens with trees."""
+        position = self.span[0]
+        while position < self.span[1]:
+            offset = side * (self.style.kerb_to_front + self.style.backdrop)
+            advance = 8.0 * self._stretch(position, offset)
             pose = self.course.pose(position + advance / 2, offset)
             if self.rng.random() < 0.6:
-                blueprint = objects.hedge(self.rng, self.table, 7.6, self.rng.uniform(3.0, 4.6))
+                blueprint = structures.hedge(self.rng, self.table, 7.6, self.rng.uniform(3.0, 4.6))
             else:
-                blueprint = objects.wall(self.rng, self.table, 7.6, self.rng.uniform(2.6, 3.6))
-            self.placer.try_place(blueprint, pose, clearance_m=WALK_M + 2.0)
+                blueprint = structures.wall(self.rng, self.table, 7.6, self.rng.uniform(2.6, 3.6))
+            self.placer.try_place(blueprint, pose, clearance_m=self.style.walk + 2.0)
             for _ in range(2):
-                self._tree(position + self.rng.uniform(0, advance), offset - side * self.rng.uniform(1.5, 7.5))
+                self.tree(position + self.rng.uniform(0, advance), offset - side * self.rng.uniform(1.5, 7.5))
             position += advance
 
-    def _tree(self, arc: float, offset: float) -> bool:
-        blueprint = objects.tree(self.rng, self.table, self.rng.uniform(3.6, TOP_M))
+    def tree(self, arc: float, offset: float) -> bool:
+        """Plant a tree; only its trunk needs room."""
+        blueprint = structures.tree(self.rng, self.table, self.rng.uniform(*self.style.tree_height))
         pose = self.course.pose(arc, offset)
         pose[2] = self.rng.uniform(-np.pi, np.pi)
         return self.placer.try_place(blueprint, pose, clearance_m=0.3, footprint_m=(0.9, 0.9))
 
-    def parked_cars(self) -> None:
-        """Fill parking slots on both sides, here and there with a truck."""
+    def park(self, blueprint: Blueprint, side: int, arc: float, attribute: str = PARKED) -> bool:
+        """Park a vehicle at the kerb, facing the way the traffic goes on that side."""
+        offset = side * (self.style.half_width - blueprint.size_m[1] / 2 - self.rng.uniform(0.05, 0.2))
+        pose = self.course.pose(arc, offset)
+        pose[2] += np.pi * (side > 0) + self.rng.normal(0, 0.02)
+        return self.placer.try_place(blueprint, pose, clearance_m=None, attribute=attribute)
+
+    def parked_vehicles(self, keep_clear: np.ndarray) -> None:
+        """Fill parking slots on both sides, here and there with a truck, but not beside crossings."""
+        slot = self.style.slot
         for side in (-1, 1):
-            for slot in range(int(self.span_m[0] / SLOT_M), int(self.span_m[1] / SLOT_M)):
+            for number in range(int(self.span[0] / slot), int(self.span[1] / slot)):
                 draw = self.rng.random()
-                if draw > 0.62:
+                arc = (number + 0.5) * slot + self.rng.uniform(-0.3, 0.3)
+                if draw > self.style.parked or (len(keep_clear) and np.abs(keep_clear - arc).min() < 6.0):
                     continue
-                factory = objects.truck if draw < 0.07 else objects.car
+                factory = vehicles.truck if draw < 0.1 * self.style.parked else vehicles.car
                 blueprint = factory(self.rng, self.table)
-                if blueprint.size_m[0] > SLOT_M + 1.2:
-                    continue
-                offset = side * (ROAD_HALF_WIDTH_M - blueprint.size_m[1] / 2 - self.rng.uniform(0.05, 0.2))
-                pose = self.course.pose((slot + 0.5) * SLOT_M + self.rng.uniform(-0.3, 0.3), offset)
-                pose[2] += (np.pi if side > 0 else 0.0) + self.rng.normal(0, 0.02)
-                self.placer.try_place(blueprint, pose, clearance_m=None, attribute=PARKED)
+                if blueprint.size_m[0] < slot + 1.2:
+                    self.park(blueprint, side, arc)
 
     def furniture(self) -> None:
         """Set lamps, signs and street trees along the sidewalks."""
+        style = self.style
         for side in (-1, 1):
-            arc = self.span_m[0] + self.rng.uniform(0, 8)
-            while arc < self.span_m[1]:
+            arc = self.span[0] + self.rng.uniform(0, 8)
+            while arc < self.span[1]:
                 draw = self.rng.random()
-                facing = self.course.pose(arc, side * (ROAD_HALF_WIDTH_M + 0.45))
+                pose = self.course.pose(arc, side * (style.half_width + 0.45))
                 if draw < 0.3:
-                    facing[2] += -side * np.pi / 2
-                    blueprint = objects.lamp_post(self.rng, self.table, self.rng.uniform(4.6, 5.2))
-                    self.placer.try_place(blueprint, facing, clearance_m=0.2, footprint_m=(0.3, 0.3))
+                    pose[2] -= side * np.pi / 2
+                    blueprint = structures.lamp_post(self.rng, self.table, self.rng.uniform(*style.lamp_height))
+                    self.placer.try_place(blueprint, pose, clearance_m=0.2, footprint_m=(0.3, 0.3))
                 elif draw < 0.4:
-                    facing[2] += 0.0 if side < 0 else np.pi
-                    blueprint = objects.sign(self.rng, self.table)
-                    self.placer.try_place(blueprint, facing, clearance_m=0.0, footprint_m=(0.6, 0.6))
+                    pose[2] += np.pi * (side > 0)
+                    blueprint = structures.sign(self.rng, self.table)
+                    self.placer.try_place(blueprint, pose, clearance_m=0.0, footprint_m=(0.6, 0.6))
                 else:
-                    self._tree(arc, side * (ROAD_HALF_WIDTH_M + WALK_M - 0.2))
+                    self.tree(arc, side * (style.kerb_to_front - 0.2))
                 arc += self.rng.uniform(5.0, 9.0)
 
-    def people(self) -> None:
-        """Let people stand on the sidewalks."""
-        arc = self.span_m[0]
-        while arc < self.span_m[1]:
+    def people(self, gap: Range) -> None:
+        """Let people stand on the sidewalks, so far apart."""
+        arc = self.span[0]
+        while arc < self.span[1]:
             side = 1 if self.rng.random() < 0.5 else -1
-            pose = self.course.pose(arc, side * (ROAD_HALF_WIDTH_M + self.rng.uniform(0.7, 1.7)))
+            pose = self.course.pose(arc, side * (self.style.half_width + self.rng.uniform(0.7, self.style.walk - 0.5)))
             pose[2] = self.rng.uniform(-np.pi, np.pi)
-            blueprint = objects.pedestrian(self.rng, self.table)
+            blueprint = people.pedestrian(self.rng, self.table)
             self.placer.try_place(blueprint, pose, clearance_m=0.2, attribute="pedestrian.standing")
-            arc += self.rng.uniform(4.0, 14.0)
+            arc += self.rng.uniform(*gap)
 
-    def movers(self, ego: Motion, duration_s: float) -> tuple[WorldObject, ...]:
-        """Return oncoming cars and walking people."""
-        moving = []
-        speed = self.rng.uniform(5.5, 8.0)
-        times = ego.times_s
-        meet = self.rng.uniform(0.5, 4.0)
-        while meet < duration_s + 6.0:
-            factory = objects.truck if self.rng.random() < 0.2 else objects.car
-            arcs = np.interp(meet, ego.times_s, ego.arcs_m) + speed * (meet - times)
-            motion = Motion(self.course, times, arcs, 1.75, reverse=True)
-            moving.append(WorldObject(factory(self.rng, self.table), motion, "vehicle.moving"))
-            meet += self.rng.uniform(5.0, 9.0)
-        for _ in range(3 + int(duration_s / 4)):
-            side, way = self.rng.choice([-1, 1], 2)
+    def oncoming(self, ego: Motion, gap_s: Range, choose: Callable[[], Blueprint]) -> list[WorldObject]:
+        """Return traffic that meets the ego every so many seconds, all of one speed."""
+        moving: list[WorldObject] = []
+        speed, meet = self.rng.uniform(5.5, 8.0), self.rng.uniform(0.5, 4.0)
+        while meet < ego.times_s[-1] + 6.0:
+            arcs = np.interp(meet, ego.times_s, ego.arcs_m) + speed * (meet - ego.times_s)
+            motion = Motion(self.course, ego.times_s, arcs, 1.75, reverse=True)
+            blueprint = choose()
+            cycle = blueprint.category in ("vehicle.motorcycle", "vehicle.bicycle")
+            moving.append(WorldObject(blueprint, motion, "cycle.with_rider" if cycle else "vehicle.moving"))
+            meet += self.rng.uniform(*gap_s)
+        return moving
+
+    def walkers(self, ego: Motion) -> list[WorldObject]:
+        """Return people who walk along the sidewalks, one for every four seconds of driving and three more."""
+        moving: list[WorldObject] = []
+        for _ in range(3 + int(ego.times_s[-1] / 4)):
+            side, way = (int(v) for v in self.rng.choice([-1, 1], 2))
             start = self.rng.uniform(-10.0, float(ego.arcs_m[-1]) + 30.0)
-            offset = float(side) * (ROAD_HALF_WIDTH_M + self.rng.uniform(0.9, 1.4))
-            arcs = start + float(way) * self.rng.uniform(0.9, 1.6) * times
-            motion = Motion(self.course, times, arcs, offset, reverse=bool(way < 0))
-            moving.append(WorldObject(objects.pedestrian(self.rng, self.table), motion, "pedestrian.moving"))
-        return tuple(moving)
+            offset = side * (self.style.half_width + self.rng.uniform(0.9, 1.4))
+            arcs = start + way * self.rng.uniform(0.9, 1.6) * ego.times_s
+            motion = Motion(self.course, ego.times_s, arcs, offset, reverse=way < 0)
+            moving.append(WorldObject(people.pedestrian(self.rng, self.table), motion, "pedestrian.moving"))
+        return moving
+
+
+def assemble(
+    street: Street, sides: list[tuple[Course, float]], crossings: np.ndarray, ego: Motion, movers: list[WorldObject]
+) -> WorldScene:
+    """Put a scene together from a filled main street, its side streets, crossings, ego and movers."""
+    rng, style = street.rng, street.style
+    seed = int(rng.integers(1, 1 << 20))
+    ground = make_ground(
+        street.course, style.half_width, sides, crossings, walk_m=style.walk, parking_m=style.parking,
+        slot_m=style.slot, seed=seed,
+    )  # fmt: skip
+    azimuth, elevation = rng.uniform(-np.pi, np.pi), np.radians(rng.uniform(38, 55))
+    sun = np.array([np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)])
+    return WorldScene(ego, (*street.placer.objects, *movers), street.table.array(), street.course, ground, sun)
