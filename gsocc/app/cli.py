@@ -31,10 +31,11 @@ for _verb, (_help, _nouns) in _GROUPS.items():
     app.add_typer(_group, name=_verb)
 
 
-def _show_version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> bool:
     if wanted:
         typer.echo(f"gsocc {__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

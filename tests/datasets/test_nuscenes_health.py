@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from gsocc.app.cli import main
 from gsocc.app.commands import doctor, index
 from gsocc.datasets.nuscenes_health import Finding, inspect_nuscenes
 from gsocc.errors import DataError
@@ -75,3 +76,17 @@ def test_the_commands_build_check_and_exit_with_one(broken_root: Path, capsys: p
     assert "everything that training needs is here" in capsys.readouterr().out
     with pytest.raises(typer.BadParameter, match="expected any of sweeps, lidar, got radar"):
         index.nuscenes(broken_root, skip=["radar"])
+
+
+def test_the_command_line_gives_one_message_and_exit_code_one(
+    broken_root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (broken_root / VERSION / "sample.json").unlink()
+    monkeypatch.setattr("sys.argv", ["gsocc", "index", "nuscenes", str(broken_root)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 1
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines == [
+        f"error: {broken_root / VERSION}: tables are missing: sample.json; copy the nuScenes metadata again"
+    ]
