@@ -66,7 +66,8 @@ def read_image(
     """
     data = _read_bytes(path)
     area = crop or (0, 0, *image_size)
-    factor = _decode_factor(image_size, target_size, area)
+    # Only the codec of JPEG can decode smaller; OpenCV would shrink others by interpolation, which aliases.
+    factor = _decode_factor(image_size, target_size, area) if data.startswith(_JPEG_START) else 1
     flag = _REDUCED_FLAGS.get(factor, cv2.IMREAD_COLOR) | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flag)
@@ -74,7 +75,7 @@ def read_image(
         raise BadImageError(f"{path}: cannot be decoded ({error.err}); copy the file again") from error
     if image is None:
         raise BadImageError(f"{path}: is not a JPEG or PNG image; copy the file again")
-    found = (image.shape[0] * factor, image.shape[1] * factor)
+    found = image.shape[:2] if factor == 1 else _jpeg_size(data)
     if found != tuple(image_size):
         raise DataError(
             f"{path}: expected an image of {image_size[0]}x{image_size[1]} (HxW) as the tables say, "
@@ -129,6 +130,17 @@ def _decode_factor(image_size: tuple[int, int], target_size: tuple[int, int], ar
         if whole and area[2] >= factor * target_size[0] and area[3] >= factor * target_size[1]:
             return factor
     return 1
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int]:
+    """Return (H, W) of a JPEG that could be decoded, from its frame header: a reduced picture is rounded up."""
+    at = 2
+    while True:
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = data[at + 5 : at + 7], data[at + 7 : at + 9]
+            return int.from_bytes(height, "big"), int.from_bytes(width, "big")
+        at += 1 if marker == 0xFF else 2 + length  # 0xFF may be repeated before a marker
 
 
 def _read_bytes(path: Path) -> bytes:

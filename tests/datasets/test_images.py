@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from gsocc.datasets.images import BadImageError, read_image, resize_nearest, scale_intrinsics
+from gsocc.errors import DataError
 
 
 def spot(path: Path, center: tuple[float, float], size: tuple[int, int] = (96, 160)) -> Path:
@@ -50,6 +51,22 @@ def test_reduced_decoding_agrees_with_decoding_whole(tmp_path: Path) -> None:
     whole = cv2.resize(cv2.imread(str(path)), (40, 24), interpolation=cv2.INTER_AREA).astype(int)
     reduced = read_image(path, (96, 160), (24, 40)).astype(int)
     assert np.abs(reduced - whole).mean() < 1.0
+
+
+@pytest.mark.parametrize("size", [(95, 160), (96, 159), (96, 168)])
+def test_a_size_off_by_a_pixel_is_found_though_reduced_decoding_rounds_up(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    path = spot(tmp_path / "spot.jpg", (80.0, 48.0), size)
+    with pytest.raises(DataError, match=rf"expected an image of 96x160 .*, got {size[0]}x{size[1]}"):
+        read_image(path, (96, 160), (24, 40))
+
+
+def test_a_png_is_shrunk_by_area_too(tmp_path: Path) -> None:
+    """Lines one pixel wide become flat grey; interpolating between two of eight pixels would keep some."""
+    path = tmp_path / "lines.png"
+    cv2.imwrite(str(path), np.tile(np.array([0, 0, 0, 255], dtype=np.uint8)[None, :, None], (32, 8, 3)))
+    assert np.unique(read_image(path, (32, 32), (8, 8))).tolist() == [64]
 
 
 def test_images_are_rgb(tmp_path: Path) -> None:
