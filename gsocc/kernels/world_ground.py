@@ -9,9 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
+from gsocc.kernels.arrays import F32, F64, I32
 from gsocc.kernels.world_noise import clamp, fractal_noise, hash_unit, inside, stripes
-from gsocc.kernels.world_texture import mix
+from gsocc.kernels.world_texture import Rgb, mix
 
 CLASS_ROAD, CLASS_SIDEWALK, CLASS_TERRAIN = 11, 13, 14
 NO_ROAD = 1.0e9
@@ -39,22 +41,22 @@ class Ground(NamedTuple):
         seed: Seed of the textures.
     """
 
-    origin: np.ndarray
+    origin: F64
     cell_m: float
-    nearest_main: np.ndarray
-    nearest_side: np.ndarray
-    points: np.ndarray
-    crossings: np.ndarray
+    nearest_main: I32
+    nearest_side: I32
+    points: F64
+    crossings: F64
     walk_m: float
     parking_m: float
     slot_m: float
     lit_cell_m: float
-    lit: np.ndarray
+    lit: F32
     seed: int
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _offset(points, index, x, y):
+def _offset(points: F64, index: int, x: float, y: float) -> tuple[float, float, float]:
     """Return (signed lateral offset, arc length, half width) with respect to a road, starting from a near point."""
     for _ in range(2):
         along = (x - points[index, X]) * points[index, TANGENT_X] + (y - points[index, Y]) * points[index, TANGENT_Y]
@@ -73,7 +75,7 @@ def _offset(points, index, x, y):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def road_coordinates(ground, x, y):
+def road_coordinates(ground: Ground, x: float, y: float) -> tuple[float, float, float, float, float, float]:
     """Return (offset, arc length, half width) of the main road, then of the nearest side street.
 
     Where there is no side street, its offset is `NO_ROAD`. Points outside the raster use its border.
@@ -88,7 +90,7 @@ def road_coordinates(ground, x, y):
 
 
 @njit(cache=True, nogil=True)
-def ground_class(ground, x, y):
+def ground_class(ground: Ground, x: float, y: float) -> int:
     """Return the Occ3D class of the ground at a point."""
     d, _, half, d_side, _, half_side = road_coordinates(ground, x, y)
     edge = min(abs(d) - half, abs(d_side) - half_side)
@@ -98,7 +100,7 @@ def ground_class(ground, x, y):
 
 
 @njit(cache=True, nogil=True)
-def ground_margin(ground, x, y):
+def ground_margin(ground: Ground, x: float, y: float) -> float:
     """Return how far a point is at least from where the class of the ground changes, in metres."""
     d, _, half, d_side, _, half_side = road_coordinates(ground, x, y)
     edge = min(abs(d) - half, abs(d_side) - half_side)
@@ -106,7 +108,7 @@ def ground_margin(ground, x, y):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def sunlight(ground, x, y):
+def sunlight(ground: Ground, x: float, y: float) -> float:
     """Return the baked share of sunlight at a point of the ground, interpolated."""
     u = (x - ground.origin[0]) / ground.lit_cell_m - 0.5
     v = (y - ground.origin[1]) / ground.lit_cell_m - 0.5
@@ -120,7 +122,7 @@ def sunlight(ground, x, y):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def ground_colour(ground, x, y, footprint_m):
+def ground_colour(ground: Ground, x: float, y: float, footprint_m: float) -> Rgb:
     """Return the unlit colour of the ground at a point of the scene's local frame."""
     d, s, half, d_side, s_side, half_side = road_coordinates(ground, x, y)
     edge_main, edge_side = abs(d) - half, abs(d_side) - half_side
@@ -154,18 +156,28 @@ def ground_colour(ground, x, y, footprint_m):
 
 
 @njit(cache=True, nogil=True)
-def _asphalt(x, y, d, lane, half, footprint_m, seed):
+def _asphalt(x: float, y: float, d: float, lane: float, half: float, footprint_m: float, seed: int) -> Rgb:
     """Grey with aggregate grain, patches, and darker wheel tracks."""
-    grain = fractal_noise(x, y, 0.5, 2.2, 6, footprint_m, seed)
+    grain = fractal_noise(x, y, 0.5, 1.1, 5, footprint_m, seed)
     patch = fractal_noise(x, y, 9.5, 9.0, 2, footprint_m, seed + 10)
     track = 1.0 - 0.07 * (math.cos(2 * math.pi * (abs(d) - 0.95) / 1.6) if abs(d) < 3.5 else 0.0)
-    tone = clamp((0.40 + 0.26 * grain + 0.10 * patch) * track, 0.08, 0.85)
+    tone = clamp((0.42 + 0.22 * grain + 0.06 * patch) * track, 0.12, 0.8)
     oil = 0.06 * inside(abs(d), lane, half, footprint_m)
     return (tone - oil, tone - oil, tone * 1.04 - oil)
 
 
 @njit(cache=True, nogil=True)
-def _paint(crossings, parking_m, slot_m, d, s, half, edge_main, edge_side, footprint_m):
+def _paint(
+    crossings: F64,
+    parking_m: float,
+    slot_m: float,
+    d: float,
+    s: float,
+    half: float,
+    edge_main: float,
+    edge_side: float,
+    footprint_m: float,
+) -> float:
     """Return the share of white paint on the main road: centre line, parking bays, crossings with stop lines."""
     if edge_main > 0.0 or edge_side < 1.5:
         return 0.0
@@ -186,7 +198,7 @@ def _paint(crossings, parking_m, slot_m, d, s, half, edge_main, edge_side, footp
 
 
 @njit(cache=True, nogil=True)
-def _slabs(x, y, s, d, footprint_m, seed):
+def _slabs(x: float, y: float, s: float, d: float, footprint_m: float, seed: int) -> Rgb:
     """Paving slabs of 0.75 m with joints; each slab has a tone of its own."""
     size = 0.75
     tone = hash_unit(math.floor(s / size), math.floor(d / size), 5, seed) - 0.5
@@ -198,7 +210,7 @@ def _slabs(x, y, s, d, footprint_m, seed):
 
 
 @njit(cache=True, nogil=True)
-def _grass(x, y, footprint_m, seed):
+def _grass(x: float, y: float, footprint_m: float, seed: int) -> Rgb:
     """Grass with paler and bare spots."""
     blades = fractal_noise(x, y, 2.5, 1.6, 6, footprint_m, seed + 30)
     spots = fractal_noise(x, y, 4.5, 7.0, 3, footprint_m, seed + 50)
@@ -207,7 +219,7 @@ def _grass(x, y, footprint_m, seed):
 
 
 @njit(cache=True, nogil=True)
-def map_mask(ground, cell_m):
+def map_mask(ground: Ground, cell_m: float) -> NDArray[np.uint8]:
     """Return an (X, Y) uint8 mask of road and sidewalk over the extent of the rasters: 255 there, 0 elsewhere."""
     scale = ground.cell_m / cell_m
     mask = np.zeros((int(ground.nearest_main.shape[0] * scale), int(ground.nearest_main.shape[1] * scale)), np.uint8)
@@ -217,3 +229,24 @@ def map_mask(ground, cell_m):
             if ground_class(ground, x, y) != CLASS_TERRAIN:
                 mask[i, j] = 255
     return mask
+
+
+@njit(cache=True, nogil=True)
+def nearest_points(index: I32, points: F64, first: int, last: int, low: F64, cell_m: float) -> None:
+    """Write for every cell of a raster which of the points `first` to `last` is nearest to its middle.
+
+    Only every eighth point is tried, then its neighbours: the points follow each other along a road.
+    """
+    for i in range(index.shape[0]):
+        for j in range(index.shape[1]):
+            x, y = low[0] + (i + 0.5) * cell_m, low[1] + (j + 0.5) * cell_m
+            best, least = first, 1e18
+            for k in range(first, last, 8):
+                square = (points[k, 0] - x) ** 2 + (points[k, 1] - y) ** 2
+                if square < least:
+                    best, least = k, square
+            for k in range(max(best - 8, first), min(best + 9, last)):
+                square = (points[k, 0] - x) ** 2 + (points[k, 1] - y) ** 2
+                if square < least:
+                    best, least = k, square
+            index[i, j] = best

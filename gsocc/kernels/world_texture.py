@@ -8,29 +8,31 @@ import math
 
 from numba import njit
 
+from gsocc.kernels.arrays import F64
 from gsocc.kernels.world_noise import clamp, fractal_noise, hash_unit, inside, stripes
 
-KIND_PLAIN, KIND_FACADE, KIND_BRICK, KIND_CAR, KIND_WINDOW_BAND, KIND_STRIPES, KIND_GROUND = range(7)
+KIND_PLAIN, KIND_FACADE, KIND_BRICK, KIND_CAR, KIND_WINDOW_BAND, KIND_STRIPES, KIND_GROUND, KIND_WHEEL = range(8)
 PARAMETERS = 11  # column of the first parameter
 MATERIAL_COLUMNS = PARAMETERS + 8
 OCTAVES = 6
 
+Rgb = tuple[float, float, float]
+
 
 @njit(cache=True, nogil=True, inline="always")
-def mix(a, b, share):
+def mix(a: Rgb, b: Rgb, share: float) -> Rgb:
     """Blend two colours; share 1 gives the second."""
     return (a[0] + (b[0] - a[0]) * share, a[1] + (b[1] - a[1]) * share, a[2] + (b[2] - a[2]) * share)
 
 
 @njit(cache=True, nogil=True)
-def surface_colour(material, x, y, z, nx, ny, nz, footprint_m):
+def surface_colour(
+    material: F64, x: float, y: float, z: float, nx: float, ny: float, nz: float, footprint_m: float
+) -> Rgb:
     """Return the unlit colour of an object's surface.
 
-    Args:
-        material: One row of the material table.
-        x: Point in the object's frame, in metres (also y, z).
-        nx: Unit normal in the object's frame (also ny, nz).
-        footprint_m: Edge of the patch that the colour is averaged over.
+    `material` is a row of the material table, x, y, z the point and nx, ny, nz the unit normal in the object's
+    frame, `footprint_m` the edge of the patch that the colour is averaged over.
     """
     kind = int(material[0])
     seed = int(material[10])
@@ -57,11 +59,29 @@ def surface_colour(material, x, y, z, nx, ny, nz, footprint_m):
         return _car(base, p, x, y, z, nx, ny, footprint_m)
     if kind == KIND_WINDOW_BAND:
         return _window_band(base, p, x, y, z, nx, ny, nz, footprint_m)
+    if kind == KIND_WHEEL:
+        return _wheel(base, p, x, z, ny, footprint_m)
     return base
 
 
 @njit(cache=True, nogil=True)
-def _brick(base, along, z, nz, course_m, footprint_m, seed):
+def _wheel(base: Rgb, p: F64, x: float, z: float, ny: float, footprint_m: float) -> Rgb:
+    """Put a bright rim into the flanks of wheels.
+
+    Parameters: radius of the wheel, share of it that is rim, x of up to three axles (1e3 for none), spokes.
+    """
+    if abs(ny) < 0.7:
+        return base
+    dx = min(abs(x - p[2]), abs(x - p[3]), abs(x - p[4]))
+    away = math.sqrt(dx * dx + (z - p[0]) * (z - p[0]))
+    rim = inside(away, 0.12 * p[0], p[1] * p[0], footprint_m)
+    angle = math.atan2(z - p[0], dx) / (2 * math.pi) * p[5]
+    spoke = stripes(angle, 1.0, 0.5, footprint_m / max(2 * math.pi * away / p[5], 0.01))
+    return mix(base, (0.66, 0.67, 0.69), rim * (0.35 + 0.55 * spoke))
+
+
+@njit(cache=True, nogil=True)
+def _brick(base: Rgb, along: float, z: float, nz: float, course_m: float, footprint_m: float, seed: int) -> Rgb:
     """Lay courses of bricks: mortar joints, and each brick a little lighter or darker than the next."""
     if abs(nz) > 0.7:
         return base
@@ -78,7 +98,7 @@ def _brick(base, along, z, nz, course_m, footprint_m, seed):
 
 
 @njit(cache=True, nogil=True)
-def _facade(base, p, along, z, nz, footprint_m, seed):
+def _facade(base: Rgb, p: F64, along: float, z: float, nz: float, footprint_m: float, seed: int) -> Rgb:
     """Cut rows of framed windows into a brick or plaster wall.
 
     Parameters: storey height, window pitch, window width, window height, height of the sill above the floor,
@@ -111,7 +131,7 @@ def _facade(base, p, along, z, nz, footprint_m, seed):
 
 
 @njit(cache=True, nogil=True)
-def _car(base, p, x, y, z, nx, ny, footprint_m):
+def _car(base: Rgb, p: F64, x: float, y: float, z: float, nx: float, ny: float, footprint_m: float) -> Rgb:
     """Paint windows, lamps, a number plate, seams and sills on a car body.
 
     Parameters: z of the belt line, z of the roof, x of the glasshouse at the belt (rear, front), x of the roof
@@ -147,7 +167,9 @@ def _car(base, p, x, y, z, nx, ny, footprint_m):
 
 
 @njit(cache=True, nogil=True)
-def _window_band(base, p, x, y, z, nx, ny, nz, footprint_m):
+def _window_band(
+    base: Rgb, p: F64, x: float, y: float, z: float, nx: float, ny: float, nz: float, footprint_m: float
+) -> Rgb:
     """Paint a band of windows around a bus or the cab of a truck.
 
     Parameters: z of the band (low, high), pitch of the pillars, x of the band (rear, front), z of a stripe, its

@@ -4,21 +4,23 @@ import math
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
-from gsocc.kernels.world_ground import ground_class, ground_margin
+from gsocc.kernels.arrays import F32, F64, I64
+from gsocc.kernels.world_ground import Ground, ground_class, ground_margin
 
 
 @njit(cache=True, nogil=True)
-def add_triangle_area(area, corners, classes, low, voxel_m, spacing_m):
+def add_triangle_area(area: F32, corners: F64, columns: I64, low: F64, voxel_m: float, spacing_m: float) -> None:
     """Spread the area of triangles over the voxels that they pass through.
 
     Every triangle is cut into n x n equal ones whose edges are at most `spacing_m`; each adds its area to the
     voxel of its centroid.
 
     Args:
-        area: (X, Y, Z, K) float32, square metres of surface by class, added to.
+        area: (X, Y, Z, K) float32, square metres of surface by column, added to.
         corners: (T, 3, 3) corners of the triangles in the frame of the grid.
-        classes: (T,) class of each.
+        columns: (T,) column of each triangle's class.
         low: (3,) lower corner of the grid.
         voxel_m: Edge of a voxel.
         spacing_m: Longest edge of a piece.
@@ -33,7 +35,7 @@ def add_triangle_area(area, corners, classes, low, voxel_m, spacing_m):
         longest = max(longest, (ux - vx) ** 2 + (uy - vy) ** 2 + (uz - vz) ** 2)
         n = max(math.ceil(math.sqrt(longest) / spacing_m), 1)
         piece = 0.5 * math.sqrt(cross) / (n * n)
-        label = classes[t]
+        column = columns[t]
         # From here on in voxels.
         ax, ay, az = (ax - low[0]) / voxel_m, (ay - low[1]) / voxel_m, (az - low[2]) / voxel_m
         scale = 1.0 / (n * voxel_m)
@@ -45,31 +47,39 @@ def add_triangle_area(area, corners, classes, low, voxel_m, spacing_m):
                 a, b = i + third, j // 2 + third
                 x, y, z = ax + a * ux + b * vx, ay + a * uy + b * vy, az + a * uz + b * vz
                 if 0.0 <= x < nx and 0.0 <= y < ny and 0.0 <= z < nz:
-                    area[int(x), int(y), int(z), label] += piece
+                    area[int(x), int(y), int(z), column] += piece
 
 
 @njit(cache=True, nogil=True)
-def add_ground_area(area, ground, pose, low, voxel_m, layer, pieces):
-    """Add the ground plane to layer `layer`, `pieces` x `pieces` samples to a column."""
+def add_ground_area(
+    area: F32, ground: Ground, pose: F64, column_of: I64, low: F64, voxel_m: float, layer: int, pieces: int
+) -> None:
+    """Add the ground plane to layer `layer`, `pieces` x `pieces` samples where its class changes.
+
+    `column_of` gives the column of `area` for a class.
+    """
     piece = (voxel_m / pieces) ** 2
     for i in range(area.shape[0]):
         for j in range(area.shape[1]):
             ex, ey = low[0] + (i + 0.5) * voxel_m, low[1] + (j + 0.5) * voxel_m
             x, y = pose[0] + pose[2] * ex - pose[3] * ey, pose[1] + pose[3] * ex + pose[2] * ey
             if ground_margin(ground, x, y) > voxel_m:
-                area[i, j, layer, ground_class(ground, x, y)] += voxel_m * voxel_m
+                area[i, j, layer, column_of[ground_class(ground, x, y)]] += voxel_m * voxel_m
                 continue
             for a in range(pieces):
                 for b in range(pieces):
                     ex = low[0] + (i + (a + 0.5) / pieces) * voxel_m
                     ey = low[1] + (j + (b + 0.5) / pieces) * voxel_m
                     x, y = pose[0] + pose[2] * ex - pose[3] * ey, pose[1] + pose[3] * ex + pose[2] * ey
-                    area[i, j, layer, ground_class(ground, x, y)] += piece
+                    area[i, j, layer, column_of[ground_class(ground, x, y)]] += piece
 
 
 @njit(cache=True, nogil=True)
-def label_voxels(labels, area, least_m2, free):
-    """Give every voxel the class with the most surface, or `free` where it holds less than `least_m2`."""
+def label_voxels(labels: NDArray[np.uint8], area: F32, class_of: I64, least_m2: float, free: int) -> None:
+    """Give every voxel the class with the most surface, or `free` where it holds less than `least_m2`.
+
+    `class_of` gives the class of a column of `area`.
+    """
     nx, ny, nz, kinds = area.shape
     for i in range(nx):
         for j in range(ny):
@@ -78,12 +88,20 @@ def label_voxels(labels, area, least_m2, free):
                 for c in range(kinds):
                     total += area[i, j, k, c]
                     if area[i, j, k, c] > most:
-                        best, most = c, area[i, j, k, c]
+                        best, most = class_of[c], area[i, j, k, c]
                 labels[i, j, k] = best if total >= least_m2 else free
 
 
 @njit(cache=True, nogil=True)
-def mark_seen(seen, labels, origin, directions, low, voxel_m, free):
+def mark_seen(
+    seen: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    origin: F64,
+    directions: F64,
+    low: F64,
+    voxel_m: float,
+    free: int,
+) -> None:
     """Walk along rays and mark every voxel up to and including the first occupied one.
 
     The walk is exact: it visits each voxel that the ray passes through (Amanatides and Woo, 1987).

@@ -35,6 +35,7 @@ PAINTS: tuple[Colour, ...] = (
     (0.90, 0.72, 0.16), (0.16, 0.42, 0.30), (0.52, 0.34, 0.22), (0.30, 0.50, 0.66), (0.80, 0.44, 0.14),
 )  # fmt: skip
 CLOTHES: tuple[Colour, ...] = (*PAINTS, (0.75, 0.3, 0.5), (0.36, 0.24, 0.52), (0.88, 0.84, 0.72))
+TYRE: Colour = (0.16, 0.16, 0.17)
 SKIN: tuple[Colour, ...] = ((0.88, 0.70, 0.58), (0.62, 0.44, 0.32), (0.42, 0.28, 0.20))
 
 
@@ -45,8 +46,8 @@ def pick(rng: np.random.Generator, colours: tuple[Colour, ...], spread: float = 
 
 
 def tyre(table: MaterialTable, class_name: str) -> int:
-    """Return the material of wheels and undercarriages."""
-    return table.add("plain", class_name, (0.16, 0.16, 0.17), wavelength_m=0.3)
+    """Return the material of undercarriages."""
+    return table.add("plain", class_name, TYRE, wavelength_m=0.3)
 
 
 def centred(category: str, parts: list[Mesh], recentre: bool = True) -> Blueprint:

@@ -13,7 +13,6 @@ from gsocc.datasets.world.render import Scan, View, occupancy_labels, render_vie
 from gsocc.datasets.world.scene import Snapshot, WorldScene
 from gsocc.datasets.world.sensors import LIDAR, Camera, cameras
 from gsocc.datasets.world.spec import WorldSpec
-
 from gsocc.labels import FREE, IGNORE, NUM_OCC3D_LABELS, OCC3D_ID, RAW_TO_OCC3D
 
 JPEG = (cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)

@@ -1,11 +1,10 @@
 """Making the ground of a scene: rasters of the nearest road, and the shadows of static objects."""
 
 import numpy as np
-from numba import njit
 
 from gsocc.datasets.world.raycast import RayCaster
 from gsocc.datasets.world.roads import Course
-from gsocc.kernels.world_ground import Ground
+from gsocc.kernels.world_ground import Ground, nearest_points
 
 CELL_M = 1.0
 LIT_CELL_M = 0.25
@@ -25,9 +24,9 @@ def make_ground(
     points = np.concatenate(tables)
     nearest_main = np.empty(cells, np.int32)
     nearest_side = np.full(cells, -1, np.int32)
-    _nearest(nearest_main, points, 0, len(tables[0]), low, CELL_M)
+    nearest_points(nearest_main, points, 0, len(tables[0]), low, CELL_M)
     if sides:
-        _nearest(nearest_side, points, len(tables[0]), len(points), low, CELL_M)
+        nearest_points(nearest_side, points, len(tables[0]), len(points), low, CELL_M)
     return Ground(
         low, CELL_M, nearest_main, nearest_side, points, np.asarray(crossings, np.float64), walk_m, parking_m,
         slot_m, LIT_CELL_M, np.ones((1, 1), np.float32), seed,
@@ -67,21 +66,3 @@ def _points(course: Course, half_width_m: float) -> np.ndarray:
         np.full(len(heading), half_width_m),
     ]  # fmt: skip
     return np.ascontiguousarray(np.stack(columns, -1))
-
-
-@njit(cache=True, nogil=True)
-def _nearest(index, points, first, last, low, cell_m):
-    """Write the row of the nearest point for every cell; only every eighth point is tried, then its neighbours."""
-    for i in range(index.shape[0]):
-        for j in range(index.shape[1]):
-            x, y = low[0] + (i + 0.5) * cell_m, low[1] + (j + 0.5) * cell_m
-            best, least = first, 1e18
-            for k in range(first, last, 8):
-                square = (points[k, 0] - x) ** 2 + (points[k, 1] - y) ** 2
-                if square < least:
-                    best, least = k, square
-            for k in range(max(best - 8, first), min(best + 9, last)):
-                square = (points[k, 0] - x) ** 2 + (points[k, 1] - y) ** 2
-                if square < least:
-                    best, least = k, square
-            index[i, j] = best

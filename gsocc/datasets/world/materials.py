@@ -11,6 +11,7 @@ from gsocc.kernels.world_texture import (
     KIND_GROUND,
     KIND_PLAIN,
     KIND_STRIPES,
+    KIND_WHEEL,
     KIND_WINDOW_BAND,
     MATERIAL_COLUMNS,
     PARAMETERS,
@@ -27,6 +28,7 @@ KINDS: dict[str, int] = {
     "window_band": KIND_WINDOW_BAND,
     "stripes": KIND_STRIPES,
     "ground": KIND_GROUND,
+    "wheel": KIND_WHEEL,
 }
 
 

@@ -156,8 +156,12 @@ def bumpy_box(
     )
     lattice = lattice + np.stack(axes, -1)
     sheets = [
-        (lattice[:, 0], False), (lattice[:, -1], True), (lattice[0], True), (lattice[-1], False), (lattice[:, :, -1], False),
-    ]  # fmt: skip
+        (lattice[:, 0], False),
+        (lattice[:, -1], True),
+        (lattice[0], True),
+        (lattice[-1], False),
+        (lattice[:, :, -1], False),
+    ]
     return join([_sheet(points, flip, material) for points, flip in sheets])
 
 

@@ -9,7 +9,7 @@ from gsocc.datasets.world.scene import Snapshot
 from gsocc.datasets.world.sensors import LIDAR_RANGE_M, Camera, lidar_rays, lidar_to_ego
 from gsocc.kernels.world_shade import shade_image
 from gsocc.kernels.world_voxels import add_ground_area, add_triangle_area, label_voxels, mark_seen
-from gsocc.labels import FREE, NUM_OCC3D_LABELS
+from gsocc.labels import FREE, GROUND_CLASSES
 
 GRID_MIN_M = np.array([-40.0, -40.0, -1.0])
 GRID_SHAPE = (200, 200, 16)
@@ -74,9 +74,7 @@ def render_view(snapshot: Snapshot, camera: Camera) -> View:
     image = np.empty((height, width, 3), np.uint8)
     shade_image(
         image, depth, triangle, edge_row, fine.distance.reshape(-1, 4), fine.triangle.reshape(-1, 4), origin,
-        np.ascontiguousarray(camera.cam_to_ego[:3, :3]), camera.lens, np.ascontiguousarray(snapshot.corners[:, 0]),
-        snapshot.normals, snapshot.owners, snapshot.materials, snapshot.scene.materials, snapshot.table,
-        snapshot.scene.ground, snapshot.pose,
+        np.ascontiguousarray(camera.cam_to_ego[:3, :3]), camera.lens, snapshot.surfaces,
     )  # fmt: skip
     seen = np.isfinite(hits.distance)
     points = origin + np.where(seen, hits.distance, 0.0)[:, None] * directions
@@ -111,7 +109,7 @@ def scan_lidar(snapshot: Snapshot, noise_m: float = 0.0, rng: np.random.Generato
 
 
 def sparse_depth(scan: Scan, camera: Camera) -> np.ndarray:
-    """Return (H, W) float32 depth of the LiDAR points that fall into the image; 0 without, the nearest where several."""
+    """Return (H, W) float32 depth of the LiDAR points in the image: the nearest of a pixel's points, 0 without any."""
     lidar_to_cam = np.linalg.inv(camera.cam_to_ego) @ lidar_to_ego()
     points = scan.points_lidar @ lidar_to_cam[:3, :3].T + lidar_to_cam[:3, 3]
     points = points[points[:, 2] > 0.1]
@@ -133,15 +131,17 @@ def occupancy_labels(snapshot: Snapshot, rig: tuple[Camera, ...]) -> dict[str, n
     insides of objects are free, as they are where LiDAR points are aggregated. A voxel is seen where a ray
     reaches it before it has passed through an occupied one.
     """
-    area = np.zeros((*GRID_SHAPE, NUM_OCC3D_LABELS - 1), np.float32)
+    class_of = np.unique(np.concatenate([snapshot.scene.materials[:, 1].astype(np.int64), GROUND_CLASSES]))
+    column_of = np.searchsorted(class_of, np.arange(FREE))
+    area = np.zeros((*GRID_SHAPE, len(class_of)), np.float32)
     corners = snapshot.corners[:-2]
     high = GRID_MIN_M + np.array(GRID_SHAPE) * VOXEL_M
     near = ((corners.max(1) > GRID_MIN_M) & (corners.min(1) < high)).all(-1)
-    classes = snapshot.scene.materials[snapshot.materials[:-2][near], 1].astype(np.int64)
-    add_triangle_area(area, np.ascontiguousarray(corners[near]), classes, GRID_MIN_M, VOXEL_M, SURFACE_SPACING_M)
-    add_ground_area(area, snapshot.scene.ground, snapshot.pose, GRID_MIN_M, VOXEL_M, GROUND_LAYER, 4)
+    columns = column_of[snapshot.scene.materials[snapshot.materials[:-2][near], 1].astype(np.int64)]
+    add_triangle_area(area, np.ascontiguousarray(corners[near]), columns, GRID_MIN_M, VOXEL_M, SURFACE_SPACING_M)
+    add_ground_area(area, snapshot.scene.ground, snapshot.pose, column_of, GRID_MIN_M, VOXEL_M, GROUND_LAYER, 4)
     semantics = np.empty(GRID_SHAPE, np.uint8)
-    label_voxels(semantics, area, LEAST_SURFACE_M2, FREE)
+    label_voxels(semantics, area, class_of, LEAST_SURFACE_M2, FREE)
     masks = {name: np.zeros(GRID_SHAPE, np.uint8) for name in ("mask_lidar", "mask_camera")}
     mount = lidar_to_ego()
     directions = lidar_rays()[0] @ mount[:3, :3].T

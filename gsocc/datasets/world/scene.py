@@ -5,16 +5,16 @@ from functools import cached_property
 
 import numpy as np
 
-from gsocc.datasets.world.ground import with_shadows
 from gsocc.datasets.world.blueprints import Blueprint
+from gsocc.datasets.world.ground import with_shadows
 from gsocc.datasets.world.raycast import Hits, RayCaster
 from gsocc.datasets.world.roads import Course, Motion
 from gsocc.kernels.world_ground import Ground
-from gsocc.kernels.world_shade import OBJECT_COLUMNS, classify_hits
+from gsocc.kernels.world_shade import OBJECT_COLUMNS, Surfaces, classify_hits
+from gsocc.labels import FREE
 
 REACH_M = 130.0  # objects farther from the ego than this are left out of a snapshot
 GROUND_REACH_M = 220.0
-SKY_LABEL = 17
 
 
 @dataclass(frozen=True)
@@ -153,13 +153,18 @@ class Snapshot:
         cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         return cross / np.maximum(np.linalg.norm(cross, axis=-1, keepdims=True), 1e-12)
 
+    @cached_property
+    def surfaces(self) -> Surfaces:
+        """Everything that decides the colours, as the shading kernels take it."""
+        return Surfaces(
+            np.ascontiguousarray(self.corners[:, 0]), self.normals, self.owners, self.materials,
+            self.scene.materials, self.table, self.pose, self.scene.ground,
+        )  # fmt: skip
+
     def classes_of(self, points_ego: np.ndarray, hits: Hits) -> np.ndarray:
         """Return the Occ3D class of hits, (N,) uint8; sky is 17."""
         labels = np.empty(len(hits.triangle), np.uint8)
-        classify_hits(
-            labels, points_ego, hits.triangle, self.materials, self.scene.materials, self.scene.ground, self.pose,
-            SKY_LABEL,
-        )  # fmt: skip
+        classify_hits(labels, points_ego, hits.triangle, self.surfaces, FREE)
         return labels
 
 

@@ -18,7 +18,7 @@ def building(rng: np.random.Generator, table: MaterialTable, length: float, dept
         storey, rng.uniform(2.0, 3.4), rng.uniform(0.9, 1.5), rng.uniform(1.1, 1.5), rng.uniform(0.8, 1.0),
         float(rng.choice([0.0, 0.09, 0.14])),
     )  # fmt: skip
-    wall = table.add("facade", "manmade", pick(rng, walls), wavelength_m=2.8, contrast=0.7, parameters=parameters)
+    wall = table.add("facade", "manmade", pick(rng, walls), wavelength_m=2.8, contrast=0.55, parameters=parameters)
     if height > 5.6 or rng.random() < 0.4:
         edge = table.add("plain", "manmade", (0.70, 0.68, 0.66), wavelength_m=0.8)
         parts = [
@@ -75,7 +75,7 @@ def tree(rng: np.random.Generator, table: MaterialTable, height: float) -> Bluep
         size = radius * (1.0 if i == 0 else rng.uniform(0.6, 0.8))
         top = min(middle + shift[2] + size * 1.1, height)
         centre = (float(shift[0]), float(shift[1]), float(top - size * 1.1))
-        parts.append(ellipsoid((size, size, size), leaf, centre=centre, rings=8, sides=12, bumps=0.12, rng=rng))
+        parts.append(ellipsoid((size, size, size), leaf, centre=centre, rings=9, sides=14, bumps=0.10, rng=rng))
     return centred("static.vegetation", parts, recentre=False)
 
 

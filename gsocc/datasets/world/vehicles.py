@@ -2,10 +2,39 @@
 
 import numpy as np
 
-from gsocc.datasets.world.blueprints import PAINTS, Blueprint, centred, pick, tyre
+from gsocc.datasets.world.blueprints import PAINTS, TYRE, Blueprint, centred, pick, tyre
 from gsocc.datasets.world.materials import MaterialTable
-from gsocc.datasets.world.meshes import box, cylinder, extrusion, wheel
+from gsocc.datasets.world.meshes import Mesh, box, cylinder, extrusion, wheel
 from gsocc.datasets.world.people import seated
+
+
+def wheels(
+    table: MaterialTable,
+    class_name: str,
+    axles_m: tuple[float, ...],
+    *,
+    radius: float,
+    width: float,
+    track_m: float = 0.0,
+    rim: float = 0.62,
+    spokes: int = 5,
+) -> list[Mesh]:
+    """Return the wheels of a vehicle.
+
+    Args:
+        table: Where their material goes.
+        class_name: Class of the vehicle.
+        axles_m: x of one to three axles.
+        radius: Of a wheel.
+        width: Of a wheel.
+        track_m: Distance between the wheels of an axle; 0 for a cycle.
+        rim: Share of the radius that is rim.
+        spokes: Of a rim.
+    """
+    x = [*axles_m, 1e3, 1e3][:3]
+    material = table.add("wheel", class_name, TYRE, wavelength_m=0.3, parameters=(radius, rim, *x, float(spokes)))
+    sides = (-1, 1) if track_m else (0,)
+    return [wheel(radius, width, material, x=a, y=s * track_m / 2, sides=14) for a in axles_m for s in sides]
 
 
 def car(rng: np.random.Generator, table: MaterialTable) -> Blueprint:
@@ -28,12 +57,11 @@ def car(rng: np.random.Generator, table: MaterialTable) -> Blueprint:
     ]  # fmt: skip
     upper = [(rear, belt - 0.01), (front, belt - 0.01), (front_top, roof), (rear_top, roof)]
     rubber = tyre(table, "car")
-    wheels = [
-        wheel(0.33, 0.22, rubber, x=sx * half * 0.62, y=sy * (width / 2 - 0.10)) for sx in (-1, 1) for sy in (-1, 1)
-    ]
+    axles = (-half * 0.62, half * 0.62)
+    tyres = wheels(table, "car", axles, radius=0.33, width=0.22, track_m=width - 0.2)
     floor = box(length * 0.9, width * 0.8, 0.25, rubber, z=0.15)
     shell = [extrusion(lower, width, body), extrusion(upper, width - 0.08, body, taper=0.14)]
-    return centred("vehicle.car", [*shell, floor, *wheels])
+    return centred("vehicle.car", [*shell, floor, *tyres])
 
 
 def truck(rng: np.random.Generator, table: MaterialTable) -> Blueprint:
@@ -58,7 +86,7 @@ def truck(rng: np.random.Generator, table: MaterialTable) -> Blueprint:
         box(length - 0.3, width * 0.7, 0.5, rubber, z=0.4),
     ]
     axles = (length / 2 - 1.1, -length / 2 + 1.3) + ((-length / 2 + 2.4,) if length > 7.4 else ())
-    parts += [wheel(0.45, 0.3, rubber, x=a, y=s * (half - 0.16)) for a in axles for s in (-1, 1)]
+    parts += wheels(table, "truck", axles, radius=0.45, width=0.3, track_m=width - 0.32)
     return centred("vehicle.truck", parts)
 
 
@@ -74,7 +102,7 @@ def bus(rng: np.random.Generator, table: MaterialTable) -> Blueprint:
         (-half, height),
     ]  # fmt: skip
     parts = [extrusion(profile, width, body, taper=0.06), box(length * 0.4, width * 0.6, 0.22, rubber, z=height)]
-    parts += [wheel(0.48, 0.3, rubber, x=x * half, y=y * (width / 2 - 0.14)) for x in (-0.5, 0.55) for y in (-1, 1)]
+    parts += wheels(table, "bus", (-0.5 * half, 0.55 * half), radius=0.48, width=0.3, track_m=width - 0.28)
     return centred("vehicle.bus.rigid", parts)
 
 
@@ -88,7 +116,7 @@ def trailer(rng: np.random.Generator, table: MaterialTable) -> Blueprint:
         box(length, width, height - 1.05, body, z=1.05),
         box(length - 0.2, width * 0.5, 0.3, rubber, z=0.8),
         *(box(0.15, 0.15, 0.8, rubber, x=length * 0.28, y=s * 0.8) for s in (-1, 1)),
-        *(wheel(0.45, 0.35, rubber, x=-length / 2 + a, y=s * (width / 2 - 0.2)) for a in (0.9, 1.9) for s in (-1, 1)),
+        *wheels(table, "trailer", (0.9 - length / 2, 1.9 - length / 2), radius=0.45, width=0.35, track_m=width - 0.4),
     ]
     return centred("vehicle.trailer", parts)
 
@@ -120,7 +148,7 @@ def motorcycle(rng: np.random.Generator, table: MaterialTable, *, rider: bool = 
     paint = table.add("plain", "motorcycle", pick(rng, PAINTS[3:]), wavelength_m=0.4)
     rubber = tyre(table, "motorcycle")
     parts = [
-        *(wheel(0.31, 0.14, rubber, x=x, y=0.0) for x in (-0.7, 0.7)),
+        *wheels(table, "motorcycle", (-0.7, 0.7), radius=0.31, width=0.14),
         box(0.9, 0.32, 0.35, rubber, z=0.32),
         extrusion([(-0.85, 0.72), (0.1, 0.66), (0.5, 0.78), (0.45, 0.98), (0.1, 0.98), (-0.8, 0.86)], 0.34, paint),
         box(0.08, 0.70, 0.06, rubber, x=0.5, z=1.05),
@@ -137,7 +165,7 @@ def bicycle(rng: np.random.Generator, table: MaterialTable, *, rider: bool = Fal
     rubber = tyre(table, "bicycle")
     bar = {"material": paint}
     parts = [
-        *(wheel(0.34, 0.05, rubber, x=x, y=0.0, sides=14) for x in (-0.52, 0.52)),
+        *wheels(table, "bicycle", (-0.52, 0.52), radius=0.34, width=0.05, rim=0.88, spokes=14),
         box(0.75, 0.06, 0.06, z=0.0, **bar).pitched(-0.55).moved(x=0.05, z=0.58),
         box(0.60, 0.05, 0.05, z=0.80, **bar),
         cylinder(0.03, 0.60, paint, z=0.35, sides=6).moved(x=-0.18),
