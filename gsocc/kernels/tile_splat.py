@@ -54,7 +54,9 @@ def measure(ids: I32, conics: F32, opacities: F32, alpha_min: Scalar, two_sigma_
         if opacity < alpha_min:
             two_sigma_max[m] = np.float32(-1.0)
             continue
-        limit = 2.0 * math.log(min(opacity, 1.0) / alpha_min) + 1e-4
+        if not opacity <= 1.0:  # NaN must be drawn, so that it is seen
+            opacity = _ONE
+        limit = 2.0 * math.log(opacity / alpha_min) + 1e-4
         a, b, c = float(conics[m, 0]), float(conics[m, 1]), float(conics[m, 2])
         scale = limit / max(a * c - b * b, 1e-30)
         two_sigma_max[m] = limit

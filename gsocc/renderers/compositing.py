@@ -26,6 +26,8 @@ def ray_weights(
         return alpha, alpha.new_ones(alpha.shape[:-1])
     after = (1.0 - alpha).cumprod(-1)  # (*R, S)
     before = torch.cat([torch.ones_like(after[..., :1]), after[..., :-1]], -1)
-    counted = (after if stop_before else before) > t_min
-    weights = torch.where(counted, alpha * before, 0.0)
+    weights = alpha * before
+    if t_min > 0.0:
+        stopped = (after if stop_before else before) <= t_min
+        weights = torch.where(stopped, 0.0, weights)
     return weights, 1.0 - weights.sum(-1)
