@@ -11,6 +11,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # Set before anything imports these libraries.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# As gsocc/__init__.py does, which comes too late here: OpenMP reads it when torch loads.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # numba cannot compile through the checker's wrappers.
 _UNCHECKED = {"kernels"}

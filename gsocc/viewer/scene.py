@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, UInt8
 
 from gsocc.errors import DataError
 from gsocc.labels import FREE, OCC3D_CLASSES, PALETTE
@@ -149,7 +149,7 @@ def ego_car() -> Mesh:
         box((3.24, half - 0.40, 0.60), (3.33, half - 0.10, 0.74), _LAMP),
     ]
     for x in (0.0, 2.59):
-        for y in (-half + 0.09, half - 0.09):
+        for y in (-half + 0.11, half - 0.11):
             parts.append(cylinder((x, y, 0.32), 0.32, 0.22, _RUBBER))
     return merge(parts)
 
@@ -160,8 +160,9 @@ def _cones(prediction: OccupancyPrediction, length_m: float = 1.6, thickness_m: 
     rods = []
     for k, pose in zip(prediction.intrinsics, prediction.cam_to_ego, strict=True):
         rays = np.concatenate([corners_px, np.ones((4, 1))], 1) @ np.linalg.inv(k.astype(np.float64)).T
-        corners: Float[np.ndarray, "4 3"] = rays * length_m @ pose[:3, :3].T + pose[:3, 3]
+        center = pose[:3, 3].tolist()
+        corners = (rays * length_m @ pose[:3, :3].T + pose[:3, 3]).tolist()
         for i in range(4):
-            rods.append(rod(pose[:3, 3], corners[i], thickness_m, _FRUSTUM))
+            rods.append(rod(center, corners[i], thickness_m, _FRUSTUM))
             rods.append(rod(corners[i], corners[(i + 1) % 4], thickness_m, _FRUSTUM))
     return merge(rods)

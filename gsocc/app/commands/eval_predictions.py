@@ -60,7 +60,7 @@ def score_predictions(
         ground_z_m: Where the ground lies; see `gsocc.metrics.AboveGroundMetric`.
 
     Returns:
-        Scores by predictor, "predictions" first.
+        Scores by predictor, "predicted" first.
 
     Raises:
         DataError: Where a prediction or its label is missing or damaged, a frame occurs twice, or a prediction lies
@@ -82,7 +82,7 @@ def score_predictions(
     }
     suites = {
         name: OccupancySuite(mask=mask, ground_z_m=ground_z_m)  # type: ignore[arg-type]
-        for name in ("predictions", *guesses)
+        for name in ("predicted", *guesses)
     }
     seen: dict[str, Path] = {}
     for path in track(files, label="scoring", unit="frames"):
@@ -98,7 +98,7 @@ def score_predictions(
         occupancy = (
             (semantics != 17).float() if prediction.occupancy is None else torch.from_numpy(prediction.occupancy)[None]
         )
-        suites["predictions"].update(semantics, occupancy, labels)
+        suites["predicted"].update(semantics, occupancy, labels)
         for name, guess in guesses.items():
             suites[name].update(*guess.batch(1), labels)
     return {name: suite.compute() for name, suite in suites.items()}
@@ -113,10 +113,10 @@ def _table(scores: "dict[str, OccupancyScores]", frames: int) -> "Table":
     table = Table(title=f"{frames} key frame{'s' if frames > 1 else ''}", title_justify="left")
     table.add_column("protocol and metric", no_wrap=True)
     for name in scores:
-        style = "bold" if name == "predictions" else "dim"
+        style = "bold" if name == "predicted" else "dim"
         table.add_column(name.replace("_", " "), justify="right", style=style, min_width=max(map(len, name.split("_"))))
     by_protocol: dict[str, list[str]] = {}
-    for name in scores["predictions"].metrics:
+    for name in scores["predicted"].metrics:
         by_protocol.setdefault(split_name(name)[0], []).append(name)
     for protocol, names in by_protocol.items():
         table.add_section()
@@ -127,7 +127,7 @@ def _table(scores: "dict[str, OccupancyScores]", frames: int) -> "Table":
                 table.add_row(f"  {split_name(name)[1]}", *(format_number(value, 4) for value in values))
     table.add_section()
     table.add_row("occupancy in ground columns:", style="not dim bold")
-    for number, layer in enumerate(scores["predictions"].ground_layers):
+    for number, layer in enumerate(scores["predicted"].ground_layers):
         cells = [format_number(s.ground_layers[number]["occupancy"], 3) for s in scores.values()]
         table.add_row(f"  at {layer['z_m']:+.1f} m", *cells)
     return table

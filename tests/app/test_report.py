@@ -1,0 +1,149 @@
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from gsocc.app.report import check_report, print_table, write_report
+from gsocc.errors import DataError
+from gsocc.metrics.names import describe_protocol
+from gsocc.viewer.drawing import save_png
+
+
+def _report() -> dict[str, Any]:
+    layers = [{"z_m": z, "occupancy": p, "occupied_share": p} for z, p in ((-0.4, 0.9), (0.0, 0.97), (0.4, 0.2))]
+    metrics = {
+        "occ3d/camera:iou": 0.52,
+        "occ3d/camera/present:miou": 0.25,
+        "occ3d/camera/17:iou/car": 0.09,
+        "occ3d/camera/17:iou/bicycle": float("nan"),
+        "occ3d/camera/16m:above_ground_f1": 0.24,
+        "depth/nuscenes/80m:abs_rel": 0.3,
+        "depth/nuscenes/80m:abs_rel/CAM_FRONT": 0.29,
+        "depth/nuscenes/80m/median:abs_rel": 0.28,
+    }
+    return {
+        "device": "2 cores",
+        "seconds_total": 600.0,
+        "peak_memory_gb": 3.1,
+        "title": "A <street> & more",
+        "systems": [
+            {
+                "name": "splat",
+                "renderer": "splat_cpu",
+                "pose": "ground truth",
+                "steps": 700,
+                "seconds_per_step": 0.31,
+                "render_seconds": 0.03,
+                "metrics": metrics,
+                "ground_layers": layers,
+            }
+        ],
+        "baselines": [
+            {"name": "ground_plane", "metrics": {"occ3d/camera:iou": 0.62, "depth/nuscenes/80m:abs_rel": 0.5}},
+            {"name": "all_free", "metrics": {"occ3d/camera:iou": np.float64(0.0)}},
+        ],
+        "checks": [{"claim": "IoU", "required": "0.56", "got": "0.52", "passed": False}],
+    }
+
+
+class _Links(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value or "" for key, value in attrs if key in ("src", "href")]
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, f"</{tag}> closes nothing"
+
+
+def test_json_holds_every_figure_and_null_for_what_does_not_exist(tmp_path: Path) -> None:
+    write_report(tmp_path, _report())
+    read = json.loads((tmp_path / "report.json").read_text())
+    assert {"device", "seconds_total", "peak_memory_gb", "systems", "baselines"} <= set(read)
+    system = read["systems"][0]
+    assert {"name", "renderer", "pose", "steps", "seconds_per_step", "render_seconds", "metrics"} <= set(system)
+    assert system["metrics"]["occ3d/camera:iou"] == 0.52
+    assert system["metrics"]["occ3d/camera/17:iou/bicycle"] is None
+    assert system["metrics"]["ground_layers"][1] == {"z_m": 0.0, "occupancy": 0.97, "occupied_share": 0.97}
+    assert system["ground_layers"] == system["metrics"]["ground_layers"]
+    assert [b["name"] for b in read["baselines"]] == ["ground_plane", "all_free"]
+
+
+def test_a_report_that_was_read_back_is_the_same_report(tmp_path: Path) -> None:
+    write_report(tmp_path, _report())
+    assert check_report(json.loads((tmp_path / "report.json").read_text())) == check_report(_report())
+
+
+def test_the_page_is_one_file_and_well_formed(tmp_path: Path) -> None:
+    """Nothing is loaded from elsewhere: every source is a data URI; text from outside is escaped."""
+    save_png(tmp_path / "p.png", np.full((4, 6, 3), 128, np.uint8))
+    picture = ("A frame", "What is <seen>.", tmp_path / "p.png")
+    page = write_report(tmp_path, _report(), [picture, picture]).read_text()
+    links = _Links()
+    links.feed(page)
+    assert links.open == []
+    assert len(links.found) == 2
+    assert all(link.startswith("data:image/png;base64,") for link in links.found)
+    assert "http" not in re.sub(r"base64,[^\"]*", "", page)
+    assert "A &lt;street&gt; &amp; more" in page
+    assert "What is &lt;seen&gt;." in page
+    assert "occ3d/camera/16m:above_ground_f1" in page
+    assert describe_protocol("occ3d/camera/16m") in page
+    assert "not met" in page
+
+
+def test_the_terminal_shows_predictors_and_the_protocol_of_each_column() -> None:
+    console = Console(width=140, record=True, file=io.StringIO())
+    print_table(console, _report())
+    text = console.export_text()
+    for expected in ("splat", "ground_plane", "0.520", "0.620", "occ3d/camera:iou", "NOT MET"):
+        assert expected in text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"device": None}, "device"),
+        ({"systems": []}, "systems"),
+        ({"surprise": 1}, "surprise"),
+        ({"baselines": [{"name": "x", "metrics": {"miou": 0.1}}]}, "protocol"),
+    ],
+)
+def test_what_does_not_fit_is_named_and_nothing_is_written(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        write_report(tmp_path / "out", _report() | change)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_picture_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"absent\.png: no such picture"):
+        write_report(tmp_path, _report(), [("t", "c", tmp_path / "absent.png")])
+    with pytest.raises(DataError, match="must be one of"):
+        write_report(tmp_path, _report(), [("t", "c", tmp_path / "picture.tif")])
+
+
+@pytest.mark.parametrize(
+    ("protocol", "words"),
+    [
+        ("occ3d/camera/present", "classes that the truth of these frames holds"),
+        ("occ3d/camera/16m/0.8m/z-0.8m", "a match counts up to 0.8 m away; the ground taken to lie at z = -0.8 m"),
+        ("occ3d/camera/all/0.8m", "at any distance; a match counts up to 0.8 m away"),
+        ("occ3d/all", "all voxels, seen or not"),
+        ("depth/nuscenes/80m/median", "truth up to 80 m; each image scaled"),
+    ],
+)
+def test_protocols_are_told_in_words(protocol: str, words: str) -> None:
+    assert words in describe_protocol(protocol)
