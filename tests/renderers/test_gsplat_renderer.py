@@ -14,7 +14,7 @@ from gsocc.structures import Gaussians, VoxelGaussians
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_without_a_gpu_the_message_names_the_cpu_renderer() -> None:
-    with pytest.raises(MissingExtraError, match="needs an NVIDIA GPU .*'splat_cpu' runs on a CPU"):
+    with pytest.raises(MissingExtraError, match=r"needs an NVIDIA GPU .*'splat_cpu' runs on a CPU"):
         build_renderer("splat_gsplat")
 
 
