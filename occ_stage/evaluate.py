@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 import torch
 import torch.distributed as dist
@@ -177,7 +176,7 @@ def evaluate_baselines(config: OccConfig, device: torch.device) -> dict[str, Eva
         "all_free": all_free(),
         "all_occupied": all_occupied(),
         "ground_plane": ground_plane(),
-        "label_prior": cast(OccupancyGuess, prior.compute()),
+        "label_prior": prior.guess(),
     }
     suites = {name: OccupancySuite().to(device) for name in guesses}
     dataset = _validation_set(config)
