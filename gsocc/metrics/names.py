@@ -46,6 +46,8 @@ _PARTS = {
     "present": "mean over the classes that the truth of these frames holds",
     "depth": "depth along the optical axis, averaged over the images of a camera, then over cameras",
     "nuscenes": "against nuScenes' LiDAR",
+    "semantics2d": "2-D labels of the camera images",
+    "rendered": "of the class images that the renderer draws",
     "median": "each image scaled by median(truth) / median(prediction)",
 }
 

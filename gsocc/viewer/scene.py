@@ -20,6 +20,8 @@ RIGHT, WRONG_CLASS, INVENTED, MISSED = range(4)
 ERROR_COLORS = np.array([[140, 168, 150], [240, 200, 40], [213, 94, 0], [0, 114, 178]], dtype=np.uint8)
 ERROR_NAMES = ("right", "wrong class", "invented", "missed")
 
+SEEN_MARGIN_M = 0.8
+
 _BODY, _GLASS, _RUBBER, _LAMP = (222, 226, 232), (52, 60, 72), (38, 40, 44), (250, 240, 200)
 _FRUSTUM = (40, 44, 52)
 
@@ -63,7 +65,8 @@ def build_scene(
         prediction: What to draw, and where car and cameras are.
         truth: Labels of the same key frame, without a batch axis; needed for "truth", "error" and `seen_only`.
         show: "prediction" and "truth" in class colours; "error" compares the voxels that a camera saw.
-        seen_only: Leave out voxels that no camera saw, of which nobody scores anything.
+        seen_only: Leave out what lies further than `SEEN_MARGIN_M` from every voxel that a camera saw: nobody scores
+            it. The margin closes the gaps that masks have where rays of coarse images run apart; errors need none.
         cameras: Draw the view cones.
 
     Raises:
@@ -85,7 +88,7 @@ def build_scene(
         semantics = prediction.semantics if show == "prediction" or truth is None else truth.semantics.numpy()
         colors, shown = PALETTE[semantics], semantics != FREE
         if seen_only and truth is not None:
-            shown = shown & truth.mask_camera.numpy()
+            shown = shown & _near(truth.mask_camera.numpy(), prediction.grid)
         legend = class_legend(np.unique(semantics[shown]).tolist())
     return SceneGeometry(
         title=f"{prediction.scene}  {prediction.token[:8]}  {show}",
@@ -131,6 +134,17 @@ def _error_voxels(
         for name, count, color in zip(ERROR_NAMES, counts, ERROR_COLORS, strict=True)
     )
     return ERROR_COLORS[kinds], shown, legend
+
+
+def _near(seen: Bool[np.ndarray, "X Y Z"], grid: VoxelGrid) -> Bool[np.ndarray, "X Y Z"]:
+    """Grow a mask by `SEEN_MARGIN_M` along every axis."""
+    grown = seen
+    for axis, size_m in enumerate(grid.voxel_m):
+        reach = int(SEEN_MARGIN_M / size_m + 1e-6)
+        widths = [(reach, reach) if a == axis else (0, 0) for a in range(3)]
+        windows = np.lib.stride_tricks.sliding_window_view(np.pad(grown, widths), 2 * reach + 1, axis=axis)
+        grown = windows.any(-1)
+    return grown
 
 
 def _rgb(color: UInt8[np.ndarray, "3"]) -> tuple[int, int, int]:

@@ -39,11 +39,13 @@ def test_error_legend_holds_shares() -> None:
     assert names == ["right 100%", "wrong class 0%", "invented 0%", "missed 0%"]
 
 
-def test_unseen_voxels_can_be_left_out() -> None:
+def test_what_no_camera_saw_can_be_left_out_beyond_a_margin_of_two_voxels() -> None:
+    """Only the corner voxel is seen: road up to two voxels (0.8 m) from it is shown."""
     seen = np.zeros(GRID.shape, bool)
-    seen[:, :, 2] = True
+    seen[19, 15, 2] = True
     scene = build_scene(predicted(), truth(seen), "prediction", seen_only=True)
     assert {tuple(c) for c in scene.voxels.colors} == {tuple(PALETTE[ROAD])}
+    np.testing.assert_allclose(scene.voxels.vertices.min(0), (2.8, 2.0, -0.2), atol=1e-6)
 
 
 def test_truth_that_is_missing_or_on_another_grid_is_refused() -> None:

@@ -44,7 +44,9 @@ def occ(
     root: Annotated[
         Path | None, typer.Option(help="Data set root: puts the camera images on top of a snapshot.")
     ] = None,
-    seen_only: Annotated[bool, typer.Option("--seen-only", help="Leave out voxels that no camera saw.")] = False,
+    seen_only: Annotated[
+        bool, typer.Option("--seen-only", help="Leave out what no camera saw (0.8 m margin).")
+    ] = False,
     width: Annotated[int, typer.Option(help="Width of a snapshot in pixels.", min=320)] = 1600,
 ) -> None:
     """Look at predicted occupancy in 3-D, beside the truth where there is one.
