@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from gsocc import __version__
-from gsocc.app.commands import doctor, eval_predictions, index, view
+from gsocc.app.commands import bench, doctor, eval_predictions, index, view
 from gsocc.errors import run_reporting_errors
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 
 _GROUPS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
+    "bench": ("Measure, on this machine, what the documentation claims.", {"render": bench.render}),
     "doctor": ("Say what a machine or a data set lacks.", {"env": doctor.env, "nuscenes": doctor.nuscenes}),
     "eval": ("Score predictions.", {"predictions": eval_predictions.predictions}),
     "index": ("Build what training reads instead of a data set's tables.", {"nuscenes": index.nuscenes}),

@@ -11,16 +11,15 @@ from gsocc.structures.voxel_grid import VoxelGrid
 
 @runtime_checkable
 class Field(Protocol):
-    """A volume that can be drawn, as Gaussians or along rays.
+    """A volume that can be drawn, as Gaussians or along rays."""
 
-    Attributes:
-        grid: Where the voxels are.
-        ray_rule: Name of the rule in `ray_alpha`, for renderers that have it built in: "exponential" is
-            1 - exp(-value delta).
-    """
+    @property
+    def grid(self) -> VoxelGrid:
+        """Where the voxels are."""
 
-    grid: VoxelGrid
-    ray_rule: str
+    @property
+    def ray_rule(self) -> str:
+        """Name of the rule in `ray_alpha`, for kernels that build it in; "exponential" is 1 - exp(-value delta)."""
 
     def ray_values(self) -> Float[Tensor, "B X Y Z"]:
         """Return the scalar per voxel that a volume renderer interpolates before `ray_alpha`."""
