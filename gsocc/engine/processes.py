@@ -1,5 +1,6 @@
 """Processes and devices: the one place that knows of torchrun and of Lightning Fabric."""
 
+import atexit
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,6 +81,8 @@ class Processes:
             accelerator=device, devices=local, num_nodes=size // local, strategy=strategy, precision=config.precision
         )
         self._fabric.launch()
+        if size > 1:
+            atexit.register(_leave_group)
         self.device: torch.device = self._fabric.device
         self.count: int = self._fabric.world_size
         self.is_main: bool = self._fabric.is_global_zero
@@ -118,3 +121,10 @@ class Processes:
             return value
         flag = torch.tensor(float(value), device=self.device)
         return float(self._fabric.all_reduce(flag, reduce_op="sum")) > 0
+
+
+def _leave_group() -> None:
+    # Fabric does so for NCCL only. Where a gloo group is still there when the interpreter goes, its threads now and then
+    # abort the process ("terminate called without an active exception"), and torchrun reports a failed run.
+    if dist.is_initialized():
+        dist.destroy_process_group()
