@@ -20,8 +20,12 @@ def pedestrian(rng: np.random.Generator, table: MaterialTable) -> Blueprint:
         cylinder(0.05 * scale, 0.62 * scale, coat, z=0.78 * scale, sides=6).moved(x=-s * stride * 0.7, y=s * 0.25)
         for s in (-1, 1)
     ]
-    torso = ellipsoid((0.15 * scale, 0.22 * scale, 0.38 * scale), coat, centre=(0, 0, 1.13 * scale), rings=6, sides=8)
-    head = ellipsoid((0.11 * scale, 0.10 * scale, 0.14 * scale), skin, centre=(0, 0, height - 0.14), rings=5, sides=8)
+    torso = ellipsoid(
+        (0.15 * scale, 0.22 * scale, 0.38 * scale), coat, centre=(0.0, 0.0, 1.13 * scale), rings=6, sides=8
+    )
+    head = ellipsoid(
+        (0.11 * scale, 0.10 * scale, 0.14 * scale), skin, centre=(0.0, 0.0, height - 0.14), rings=5, sides=8
+    )
     return centred("human.pedestrian.adult", [*legs, *arms, torso, head])
 
 

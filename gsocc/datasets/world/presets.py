@@ -94,7 +94,7 @@ BUILDERS: dict[str, Callable[[np.random.Generator, float], WorldScene]] = {
 
 
 def _works(street: Street, side: int) -> None:
-    """Set up road works on one side near the start; park a bus, a trailer and cycles on the other."""
+    """Set up road works on one side near the start; park a bus, a trailer, a truck and cycles on the other."""
     rng, table, style = street.rng, street.table, street.style
     first = rng.uniform(9.0, 12.0)
     digger = vehicles.excavator(rng, table)
@@ -111,6 +111,8 @@ def _works(street: Street, side: int) -> None:
             street.placer.try_place(structures.cone(rng, table), street.course.pose(arc, taper), clearance_m=None)
     street.park(vehicles.bus(rng, table), -side, rng.uniform(18.0, 22.0))
     street.park(vehicles.trailer(rng, table), -side, rng.uniform(34.0, 37.0))
+    street.park(vehicles.truck(rng, table), -side, rng.uniform(-10.0, -7.0))
+    street.park(vehicles.car(rng, table), side, rng.uniform(-6.0, -3.0))
     shelter = street.course.pose(19.0, -side * (style.half_width + 1.1)) + np.array([0.0, 0.0, np.pi * (side > 0)])
     street.placer.try_place(structures.bus_shelter(rng, table), shelter, clearance_m=0.1, footprint_m=(4.2, 1.2))
     for k, factory in enumerate([vehicles.motorcycle] * 3 + [vehicles.bicycle] * 4):

@@ -17,7 +17,7 @@ VOXEL_M = 0.4
 GROUND_LAYER = 2  # z in [-0.2, 0.2]
 SURFACE_SPACING_M = 0.06
 LEAST_SURFACE_M2 = 0.02  # an eighth of a voxel's face
-MOST_RAYS_ACROSS = 400  # of an image, for the camera mask
+MASK_RAYS = (180, 320)  # rows and columns of the camera mask's rays: a voxel at 40 m is two rays wide
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,7 @@ def occupancy_labels(snapshot: Snapshot, rig: tuple[Camera, ...]) -> dict[str, n
     directions = lidar_rays()[0] @ mount[:3, :3].T
     mark_seen(masks["mask_lidar"], semantics, mount[:3, 3].copy(), directions, GRID_MIN_M, VOXEL_M, FREE)
     for camera in rig:
-        stride = max(camera.image_size[1] // MOST_RAYS_ACROSS, 1)
-        directions = camera.centre_rays().reshape(*camera.image_size, 3)[::stride, ::stride].reshape(-1, 3)
+        directions = camera.grid_rays(*MASK_RAYS)
         origin = camera.cam_to_ego[:3, 3].copy()
         mark_seen(masks["mask_camera"], semantics, origin, np.ascontiguousarray(directions), GRID_MIN_M, VOXEL_M, FREE)
     return {"semantics": semantics, **masks}

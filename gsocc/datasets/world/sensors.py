@@ -61,8 +61,12 @@ class Camera:
 
     def centre_rays(self) -> np.ndarray:
         """Return (H * W, 3) directions through the pixel centres, row by row."""
+        return self.grid_rays(*self.image_size)
+
+    def grid_rays(self, rows: int, columns: int) -> np.ndarray:
+        """Return (rows * columns, 3) directions through the centres of a grid of cells over the image."""
         h, w = self.image_size
-        v, u = np.meshgrid(np.arange(h) + 0.5, np.arange(w) + 0.5, indexing="ij")
+        v, u = np.meshgrid((np.arange(rows) + 0.5) * h / rows, (np.arange(columns) + 0.5) * w / columns, indexing="ij")
         return self.rays(u.ravel(), v.ravel())
 
 
