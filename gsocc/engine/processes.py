@@ -124,7 +124,7 @@ class Processes:
 
 
 def _leave_group() -> None:
-    # Fabric does so for NCCL only. Where a gloo group is still there when the interpreter goes, its threads now and then
+    # Fabric does so for NCCL only. Where a gloo group is still there when the interpreter goes, its threads at times
     # abort the process ("terminate called without an active exception"), and torchrun reports a failed run.
     if dist.is_initialized():
         dist.destroy_process_group()
