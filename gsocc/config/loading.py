@@ -41,7 +41,19 @@ def load_config(path: Path | str, model_cls: type[M], overrides: Sequence[str] =
 
 def to_yaml(model: BaseModel) -> str:
     """Return a model as YAML that `load_config` reads back to an equal one."""
-    return yaml.safe_dump(_plain(model.model_dump()), sort_keys=False, default_flow_style=None, width=110)
+    return yaml.dump(_plain(model.model_dump()), Dumper=_Dumper, sort_keys=False, width=110)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes mappings line by line, and lists of scalars on one line."""
+
+
+def _write_list(dumper: _Dumper, values: list[Any]) -> yaml.SequenceNode:
+    short = not any(isinstance(value, dict | list) for value in values)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", values, flow_style=short)
+
+
+_Dumper.add_representer(list, _write_list)
 
 
 def _plain(value: Any) -> Any:

@@ -52,9 +52,7 @@ def read_yaml(path: Path) -> Source:
         if node is None:
             return source
         if not isinstance(node, yaml.MappingNode):
-            raise ConfigError(
-                f"{name}: expected a mapping of keys to values, got a {node.tag.rsplit(':')[-1]}"
-            )
+            raise ConfigError(f"{name}: expected a mapping of keys to values, got a {node.tag.rsplit(':')[-1]}")
         source.values = _construct(loader, node, (), name, source.origins)
     except yaml.YAMLError as error:
         raise ConfigError(f"{name}: {_syntax(error)}") from error
@@ -94,9 +92,7 @@ _Loader.add_implicit_resolver(
 )
 
 
-def _construct(
-    loader: _Loader, node: yaml.Node, path: KeyPath, name: str, origins: dict[KeyPath, str]
-) -> Any:
+def _construct(loader: _Loader, node: yaml.Node, path: KeyPath, name: str, origins: dict[KeyPath, str]) -> Any:
     if isinstance(node, yaml.SequenceNode):
         return [_construct(loader, item, (*path, i), name, origins) for i, item in enumerate(node.value)]
     if not isinstance(node, yaml.MappingNode):
