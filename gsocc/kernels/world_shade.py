@@ -90,11 +90,22 @@ def shade_point(point: tuple[float, float, float], triangle: int, surfaces: Surf
 
 @njit(cache=True, nogil=True)
 def _samples(normal: F64, rotation: F64, a: float, b: float) -> int:
-    """Return how many samples a pixel inside a surface needs: four where its footprint is long and thin."""
+    """Return how many samples a pixel inside a surface needs: two where its footprint is long and thin."""
     dot, length = 0.0, 1.0 + a * a + b * b
     for axis in range(3):
         dot += normal[axis] * (rotation[axis, 0] * a + rotation[axis, 1] * b + rotation[axis, 2])
-    return 1 if dot * dot > 0.25 * length else 4
+    return 1 if dot * dot > 0.25 * length else 2
+
+
+@njit(cache=True, nogil=True)
+def _place(sample: int, samples: int, flat: bool) -> tuple[float, float]:
+    """Return where in the pixel a sample lies: in the middle, on one of its axes, or in a quarter."""
+    if samples == 4:
+        return 0.25 + 0.5 * (sample % 2), 0.25 + 0.5 * (sample // 2)
+    if samples == 1:
+        return 0.5, 0.5
+    # The footprint on a flat ground is long down the image, that on an upright wall across it.
+    return (0.5, 0.25 + 0.5 * sample) if flat else (0.25 + 0.5 * sample, 0.5)
 
 
 @njit(cache=True, nogil=True)
@@ -127,9 +138,10 @@ def shade_image(
             samples = 4 if row >= 0 else 1
             if row < 0 and hit >= 0:
                 samples = _samples(normals[hit], rotation, (u + 0.5 - lens[2]) / lens[0], (v + 0.5 - lens[3]) / lens[1])
+            spread = 1.15 / math.sqrt(samples)
             red, green, blue = 0.0, 0.0, 0.0
             for k in range(samples):
-                du, dv = (0.25 + 0.5 * (k % 2), 0.25 + 0.5 * (k // 2)) if samples == 4 else (0.5, 0.5)
+                du, dv = _place(k, samples, samples == 2 and abs(normals[hit, 2]) > 0.7)
                 a, b = (u + du - lens[2]) / lens[0], (v + dv - lens[3]) / lens[1]
                 dx = rotation[0, 0] * a + rotation[0, 1] * b + rotation[0, 2]
                 dy = rotation[1, 0] * a + rotation[1, 1] * b + rotation[1, 2]
@@ -142,13 +154,13 @@ def shade_image(
                     colour = sky_colour(x, y, dz, surfaces.ground.seed)
                 else:
                     slope = normals[hit, 0] * dx + normals[hit, 1] * dy + normals[hit, 2] * dz
-                    if samples == 4 and row < 0:
+                    if samples == 2:
                         gap = 0.0
                         for axis in range(3):
                             gap += normals[hit, axis] * (corners[hit, axis] - origin[axis])
                         far = clamp(gap / slope if abs(slope) > 1e-9 else far, 0.5 * far, 2.0 * far)
                     facing = abs(slope) / math.sqrt(dx * dx + dy * dy + dz * dz)
-                    patch = far / lens[0] / math.sqrt(max(facing, 0.04)) * (0.6 if samples == 4 else 1.1)
+                    patch = far / lens[0] / math.sqrt(max(facing, 0.04)) * spread
                     point = (origin[0] + far * dx, origin[1] + far * dy, origin[2] + far * dz)
                     colour = shade_point(point, hit, surfaces, patch)
                 red, green, blue = red + colour[0], green + colour[1], blue + colour[2]

@@ -74,7 +74,7 @@ def test_another_world_is_not_overwritten(town_root: Path, town_spec: WorldSpec)
 def test_a_folder_with_other_things_is_refused(town_spec: WorldSpec, tmp_path: Path) -> None:
     """A real data set at that place must survive."""
     (tmp_path / "samples").mkdir()
-    with pytest.raises(OutputError, match="not empty .it holds samples."):
+    with pytest.raises(OutputError, match=r"not empty \(it holds samples\)"):
         write_world(town_spec, tmp_path, workers=1)
 
 
@@ -122,7 +122,7 @@ def test_scenes_do_not_depend_on_their_number(town_spec: WorldSpec) -> None:
 
 
 def test_the_command_writes_a_world(tmp_path: Path) -> None:
-    """gsocc world nuscenes OUT with small numbers; a wrong size is explained."""
+    """`gsocc world nuscenes OUT` with small numbers; a wrong size is explained."""
     app = typer.Typer()
     app.command()(command.nuscenes)
     arguments = ["--scenes", "1", "--keyframes", "1", "--preset", "moderate", "--workers", "1"]
