@@ -46,9 +46,15 @@ def evaluate(
     baselines: Annotated[bool, typer.Option(help="Score the trivial predictors on the same frames too.")] = True,
 ) -> None:
     """Score a trained stage-2 run on the validation split of its data."""
-    from occ_stage.evaluate import evaluate_checkpoint
+    from rich.console import Console
 
-    evaluate_checkpoint(checkpoint, overrides, out, predictions, with_baselines=baselines)
+    from gsocc.engine import is_main_process
+    from occ_stage.evaluate import evaluate_checkpoint
+    from occ_stage.tables import score_table
+
+    result, scored = evaluate_checkpoint(checkpoint, overrides, out, predictions, with_baselines=baselines)
+    if is_main_process():
+        Console().print(score_table(checkpoint.name, result, scored))
 
 
 def predict(

@@ -48,6 +48,7 @@ class ModelConfig(Config):
     pyramid_width: int = 128
     lift_channels: int = 64
     decoder: Literal["bev_unet", "hourglass3d"] = "hourglass3d"
+    depth_guided: bool = False  # pixels guess a depth, voxels learn where they lie relative to it
     initial_occupancy: float = 0.05
     logit_gain: float = 1.0
     classes: tuple[str, ...] = tuple(c for c in OCC3D_CLASSES if c not in ("others", "other_flat"))
@@ -77,6 +78,7 @@ class ObjectiveConfig(Config):
     photometric: float = 1.0
     ssim_weight: float = 0.85
     photo_size: Size | None = None  # default: the render size
+    photo_levels: int = Field(default=1, ge=1, le=5)  # halved sizes that are compared too: a wider basin
     automask: bool = True
     mask_sky: bool = False  # leave out pixels labelled sky: their depth is not defined
     smoothness: float = 0.001
@@ -85,6 +87,7 @@ class ObjectiveConfig(Config):
     sky_logit: float = 10.0  # logit of the sky channel where nothing is hit; scaled by 1 - opacity
     far_m: float = 80.0  # depth of the background behind everything
     total_variation: float = 0.01  # of the occupancy probability
+    ray_spread: float = 0.0  # relative variance of depth along a ray: surfaces instead of fog
     entropy: float = 0.0  # of the occupancy probability
 
 

@@ -1,5 +1,7 @@
 """What stage 2 minimises: the rendered field must explain the neighbouring images and the 2-D labels."""
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,7 +13,7 @@ from gsocc.losses.photometric import minimum_reprojection, photometric_error, wa
 from gsocc.losses.regularizers import binary_entropy, total_variation
 from gsocc.losses.semantic import semantic_cross_entropy
 from gsocc.losses.smoothness import disparity_smoothness
-from gsocc.structures import RenderOutput, SurroundBatch, VoxelGrid
+from gsocc.structures import CameraRig, RenderOutput, SurroundBatch, VoxelGrid
 from occ_stage.config import ObjectiveConfig
 from occ_stage.model import FieldRenderer, depth_with_background, semantic_logits
 
@@ -40,6 +42,9 @@ class OccObjective:
         self.renderer = renderer
         self.ids = ids
         self.class_weights = class_weights
+        centers = grid.centers_m()
+        distance_m = (centers - centers.new_tensor([1.0, 0.0, 1.5])).norm(dim=-1) / grid.max_m[0]
+        self.distance = torch.stack([distance_m, distance_m**2])[None]  # (1, 2, X, Y, Z)
         # Occ3D id -> channel; classes that the model does not have are not supervised, sky is the last channel.
         self.channel_of = torch.full((NUM_OCC3D_LABELS + 1,), IGNORE, dtype=torch.long)
         self.channel_of[torch.tensor(ids)] = torch.arange(len(ids))
@@ -50,51 +55,78 @@ class OccObjective:
         config = self.config
         logits = model(batch.network_images, batch.intrinsics, batch.cam_to_ego)
         field = OccupancyField.from_logits(self.grid, logits)
-        out = self.renderer(field, batch.rig)
+        out, spread = self._render(field, batch.rig)
         depth_m = depth_with_background(out, config.far_m)
         terms: dict[str, Tensor] = {}
         if config.photometric or config.smoothness:
             terms |= self._image_terms(depth_m, batch)
         if config.semantic:
             terms["semantic"] = config.semantic * self._semantic(out, batch)
+        if spread is not None:
+            terms["ray_spread"] = config.ray_spread * spread
         if config.total_variation:
             terms["total_variation"] = config.total_variation * total_variation(field.occupancy()[:, None])
         if config.entropy:
             terms["entropy"] = config.entropy * binary_entropy(field.occupancy())
         return LossReport(torch.stack(list(terms.values())).sum(), terms)
 
+    def _render(self, field: OccupancyField, rig: CameraRig) -> tuple[RenderOutput, Tensor | None]:
+        """Render, and measure how far the weights of a ray lie apart where that is a term.
+
+        Distance from the rig and its square are composited like any other channels: every renderer gives their means,
+        and with them the variance, without keeping a weight per sample.
+        """
+        if not self.config.ray_spread:
+            return self.renderer(field, rig), None
+        distance = self.distance.to(field.class_logits)
+        channels = distance.expand(len(field.class_logits), -1, -1, -1, -1)
+        out = self.renderer(replace(field, class_logits=torch.cat([field.class_logits, channels], 1)), rig)
+        first, second = out.features[:, :, -2], out.features[:, :, -1]
+        opacity = out.opacity.clamp(min=1e-3)
+        mean = first / opacity
+        variance = (second / opacity - mean**2).clamp(min=0)
+        spread = (out.opacity * variance / (mean**2).clamp(min=1e-4)).mean()
+        return replace(out, features=out.features[:, :, :-2]), spread
+
     def _image_terms(self, depth_m: Tensor, batch: SurroundBatch) -> dict[str, Tensor]:
-        """Photometric and smoothness terms at the photometric size."""
+        """Photometric and smoothness terms, the former averaged over halved sizes."""
         config = self.config
         size = config.photo_size or self.renderer.size
         images = _resize_images(batch.images, size)  # (B, T, V, 3, h, w)
         if depth_m.shape[-2:] != size:
             depth_m = F.interpolate(depth_m, size=size, mode="bilinear", align_corners=False)
-        depth_m = depth_m.flatten(0, 1)  # (BV, h, w)
-        target = images[:, 0].flatten(0, 1)
         terms: dict[str, Tensor] = {}
         if config.smoothness:
-            terms["smoothness"] = config.smoothness * disparity_smoothness(depth_m, target)
-        if not config.photometric:
-            return terms
-        intrinsics = batch.rig.resized(size).intrinsics.flatten(0, 1)
-        warped_errors, valid, identity = [], [], []
-        for f in range(1, images.shape[1]):
-            source = images[:, f].flatten(0, 1)
-            warped, inside = warp_to_target(source, depth_m, intrinsics, batch.cam_motion[:, f].flatten(0, 1))
-            warped_errors.append(photometric_error(warped, target, config.ssim_weight))
-            valid.append(inside & batch.frame_valid[:, f].flatten()[:, None, None])
-            if config.automask:
-                with torch.no_grad():
-                    identity.append(photometric_error(source, target, config.ssim_weight))
-        loss = minimum_reprojection(
-            torch.stack(warped_errors),
-            torch.stack(valid),
-            torch.stack(identity) if identity else None,
-            self._pixel_mask(batch, size),
-        )
-        terms["photometric"] = config.photometric * loss
+            smoothness = disparity_smoothness(depth_m.flatten(0, 1), images[:, 0].flatten(0, 1))
+            terms["smoothness"] = config.smoothness * smoothness
+        if config.photometric:
+            losses = []
+            for level in range(config.photo_levels):
+                smaller = (size[0] >> level, size[1] >> level)
+                # Disparity is averaged, not depth: it is what moves pixels.
+                disparity = F.interpolate(1 / depth_m.clamp(min=0.1), size=smaller, mode="area")
+                losses.append(self._photometric(1 / disparity, _resize_images(images, smaller), batch))
+            terms["photometric"] = config.photometric * torch.stack(losses).mean()
         return terms
+
+    def _photometric(self, depth_m: Tensor, images: Tensor, batch: SurroundBatch) -> Tensor:
+        """Reprojection error of depth (B, V, h, w) and images (B, T, V, 3, h, w) at one size."""
+        config = self.config
+        height, width = images.shape[-2:]
+        sources = images[:, 1:].transpose(0, 1).flatten(0, 2)  # (F B V, 3, h, w)
+        count = images.shape[1] - 1
+        target = images[:, 0].flatten(0, 1).repeat(count, 1, 1, 1)
+        intrinsics = batch.rig.resized((height, width)).intrinsics.flatten(0, 1).repeat(count, 1, 1)
+        motion = batch.cam_motion[:, 1:].transpose(0, 1).flatten(0, 2)
+        warped, inside = warp_to_target(sources, depth_m.flatten(0, 1).repeat(count, 1, 1), intrinsics, motion)
+        exists = batch.frame_valid[:, 1:].transpose(0, 1).flatten()
+        errors = photometric_error(warped, target, config.ssim_weight).unflatten(0, (count, -1))
+        identity = None
+        if config.automask:
+            with torch.no_grad():
+                identity = photometric_error(sources, target, config.ssim_weight).unflatten(0, (count, -1))
+        valid = (inside & exists[:, None, None]).unflatten(0, (count, -1))
+        return minimum_reprojection(errors, valid, identity, self._pixel_mask(batch, (height, width)))
 
     def _pixel_mask(self, batch: SurroundBatch, size: tuple[int, int]) -> Tensor | None:
         masks = []

@@ -4,9 +4,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def disparity_smoothness(
-    depth_m: Float[Tensor, "N H W"], image: Float[Tensor, "N 3 H W"]
-) -> Float[Tensor, ""]:
+def disparity_smoothness(depth_m: Float[Tensor, "N H W"], image: Float[Tensor, "N 3 H W"]) -> Float[Tensor, ""]:
     """Penalise disparity gradients where the image has none.
 
     The disparity is divided by its mean over the image, so that the loss does not reward large depths.

@@ -15,7 +15,7 @@ from gsocc.metrics.occupancy import geometry_iou, mean_iou
 from gsocc.structures import OccupancyLabels
 
 Criterion = Literal["iou", "miou"]
-DEFAULT_THRESHOLDS: tuple[float, ...] = tuple(round(0.05 * i, 2) for i in range(1, 20))
+DEFAULT_THRESHOLDS: tuple[float, ...] = (*(round(0.05 * i, 2) for i in range(1, 20)), 0.97, 0.98, 0.99)
 
 
 @dataclass(frozen=True)

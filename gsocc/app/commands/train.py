@@ -1,0 +1,5 @@
+"""`gsocc train`: the trainings of the stages."""
+
+from occ_stage.cli import train as occ
+
+__all__ = ["occ"]

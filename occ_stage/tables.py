@@ -1,0 +1,32 @@
+"""Scores on a terminal: every number under the full name of its protocol."""
+
+import math
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from occ_stage.evaluate import Evaluation
+
+
+def score_table(name: str, result: "Evaluation", baselines: dict[str, "Evaluation"]) -> Table:
+    """Return a table with one row per metric: the run, then the predictors that look at nothing.
+
+    Scores per class and per camera stay in metrics.json.
+    """
+    chosen = "" if result.threshold is None else f", occupancy threshold {result.threshold.threshold:g}"
+    table = Table(title=f"{name}: {result.frames} frames{chosen}", title_justify="left")
+    table.add_column("metric")
+    table.add_column(name, justify="right", style="bold")
+    for baseline in baselines:
+        table.add_column(baseline, justify="right", style="dim")
+    for metric, value in result.metrics.items():
+        if "/" in metric.split(":")[1]:
+            continue
+        others = [_number(baseline.metrics.get(metric)) for baseline in baselines.values()]
+        table.add_row(metric, _number(value), *others)
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None or math.isnan(value) else f"{value:.4f}"
