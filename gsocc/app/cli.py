@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from gsocc import __version__
-from gsocc.app.commands import bench, doctor, eval_predictions, index, view
+from gsocc.app.commands import bench, demo, doctor, index, predict, train, view, world
+from gsocc.app.commands import eval as eval_  # named after its verb
 from gsocc.errors import run_reporting_errors
 
 app = typer.Typer(
@@ -20,13 +21,20 @@ app = typer.Typer(
 )
 
 _GROUPS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
-    "bench": ("Measure, on this machine, what the documentation claims.", {"render": bench.render}),
     "doctor": ("Say what a machine or a data set lacks.", {"env": doctor.env, "nuscenes": doctor.nuscenes}),
-    "eval": ("Score predictions.", {"predictions": eval_predictions.predictions}),
+    "world": ("Write a synthetic world in a data set's own format.", {"nuscenes": world.nuscenes}),
     "index": ("Build what training reads instead of a data set's tables.", {"nuscenes": index.nuscenes}),
+    "train": ("Train a stage.", {"occ": train.occ}),
+    "eval": (
+        "Score a trained network, or its prediction files.",
+        {"nuscenes": eval_.nuscenes, "predictions": eval_.predictions},
+    ),
+    "predict": ("Write prediction files.", {"occ": predict.occ}),
     "view": ("Look at predictions.", {"occ": view.occ}),
+    "bench": ("Measure, on this machine, what the documentation claims.", {"render": bench.render}),
 }
 
+app.command("demo")(demo.demo)
 for _verb, (_help, _nouns) in _GROUPS.items():
     _group = typer.Typer(help=_help, no_args_is_help=True)
     for _noun, _function in _nouns.items():
