@@ -1,13 +1,17 @@
 """What is installed agrees with what the project says of itself."""
 
+import ast
 import configparser
 import re
 import subprocess
+import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import gsocc
 
 ROOT = Path(__file__).resolve().parents[1]
+OURS = {"gsocc", "occ_stage", "pose_stage"}
 
 
 def setup_cfg() -> configparser.ConfigParser:
@@ -38,6 +42,21 @@ def test_the_pinned_set_satisfies_the_lower_bounds() -> None:
         for name, lowest in requirements(text).items():
             if name in pins and lowest:
                 assert as_numbers(pins[name]) >= as_numbers(lowest), name
+
+
+def test_what_is_imported_is_required() -> None:
+    """A package that comes along with another today may not tomorrow."""
+    options, extras = setup_cfg()["options"], setup_cfg()["options.extras_require"]
+    declared = set(requirements("\n".join([options["install_requires"], *extras.values()])))
+    providers = packages_distributions()
+    for package in ("gsocc", "occ_stage", "tools"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                found = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                found += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+                for name in {name.split(".")[0] for name in found} - set(sys.stdlib_module_names) - OURS:
+                    names = {other.lower() for other in providers.get(name, [name])}
+                    assert names & declared, f"{path.relative_to(ROOT)} imports {name}, which setup.cfg does not name"
 
 
 def test_torch_is_pinned_and_torchvision_is_nowhere() -> None:

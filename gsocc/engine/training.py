@@ -95,7 +95,9 @@ def fit(
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     processes = Processes(config)
-    trainer = _Trainer(processes, model, objective, config, run, validate, panels)
+    trainer = _Trainer(
+        processes, model=model, objective=objective, config=config, run=run, validate=validate, panels=panels
+    )
     if resume:
         trainer.restore()
     processes.barrier()
@@ -139,6 +141,7 @@ class _Trainer:
     def __init__(
         self,
         processes: Processes,
+        *,
         model: nn.Module,
         objective: Objective,
         config: TrainConfig,
