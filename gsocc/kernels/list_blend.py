@@ -17,6 +17,26 @@ _ONE = np.float32(1.0)
 _FAST = {"contract", "reassoc"}
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _add_row(sums: F32, weight: np.float32, rows: F32, index: int) -> None:
+    """Add weight * rows[index] to sums."""
+    for block in range(rows.shape[1] // LANES):
+        for lane in range(LANES):
+            sums[block * LANES + lane] += weight * rows[index, block * LANES + lane]
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _dot_and_add(grad: F32, rows: F32, index: int, weight: np.float32, out: F32, at: int) -> np.float32:
+    """Return grad . rows[index], and add weight * grad to out[at] on the way."""
+    dot = np.float32(0.0)
+    for block in range(rows.shape[1] // LANES):
+        for lane in range(LANES):
+            channel = block * LANES + lane
+            dot += grad[channel] * rows[index, channel]
+            out[at, channel] += weight * grad[channel]
+    return dot
+
+
 @njit(parallel=True, cache=True, nogil=True, fastmath=_FAST)
 def blend_forward(
     offsets: I64, entry_voxel: I32, entry_kernel: F32, depths: F32, opacities: F32, rows: F32,
@@ -43,11 +63,9 @@ def blend_forward(
         out_last: (V, P) entries up to the stop.
     """
     views, channels, pixels = out_features.shape
-    padded = rows.shape[1]
-    blocks = padded // LANES
     chunks = (views * pixels + CHUNK - 1) // CHUNK
     for thread in prange(threads):
-        sums = np.empty(padded, np.float32)
+        sums = np.empty(rows.shape[1], np.float32)
         for chunk in range(thread, chunks, threads):
             for pixel in range(chunk * CHUNK, min((chunk + 1) * CHUNK, views * pixels)):
                 view = pixel // pixels
@@ -74,9 +92,7 @@ def blend_forward(
                     light = left
                     opacity += weight
                     depth += weight * depths[view, voxel]
-                    for block in range(blocks):
-                        for lane in range(LANES):
-                            sums[block * LANES + lane] += weight * rows[voxel, block * LANES + lane]
+                    _add_row(sums, weight, rows, voxel)
                 for channel in range(channels):
                     out_features[view, channel, place] = sums[channel]
                 out_depth[view, place] = depth
@@ -102,12 +118,11 @@ def blend_backward(
     (tasks, N) and touched (tasks, N) are added to.
     """
     views, channels, pixels = grad_features.shape
-    padded = rows.shape[1]
-    blocks = padded // LANES
     chunks = (views * pixels + CHUNK - 1) // CHUNK
     threads = grad_rows.shape[0]
     for thread in prange(threads):
-        grad = np.zeros(padded, np.float32)
+        grad = np.zeros(rows.shape[1], np.float32)
+        mine = grad_rows[thread]
         for chunk in range(thread, chunks, threads):
             for pixel in range(chunk * CHUNK, min((chunk + 1) * CHUNK, views * pixels)):
                 view = pixel // pixels
@@ -135,10 +150,7 @@ def blend_backward(
                     light *= inverse
                     weight = alpha * light
                     value = grad_o + grad_d * depths[view, voxel]
-                    for block in range(blocks):
-                        for lane in range(LANES):
-                            value += grad[block * LANES + lane] * rows[voxel, block * LANES + lane]
-                            grad_rows[thread, voxel, block * LANES + lane] += weight * grad[block * LANES + lane]
+                    value += _dot_and_add(grad, rows, voxel, weight, mine, voxel)
                     touched[thread, voxel] = True
                     if not clamped:
                         grad_opacities[thread, voxel] += kernel * (light * value - behind * inverse)

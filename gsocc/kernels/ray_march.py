@@ -134,6 +134,35 @@ def _step(axes: F64, cell: I64) -> int:
     return axis
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _add_row(sums: F32, weight: np.float32, rows: F32, index: int) -> None:
+    """Add weight * rows[index] to sums."""
+    for block in range(rows.shape[1] // LANES):
+        for lane in range(LANES):
+            sums[block * LANES + lane] += weight * rows[index, block * LANES + lane]
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _dot_and_add(grad: F32, rows: F32, index: int, weight: np.float32, out: F32, at: int) -> np.float32:
+    """Return grad . rows[index], and add weight * grad to out[at] on the way."""
+    dot = np.float32(0.0)
+    for block in range(rows.shape[1] // LANES):
+        for lane in range(LANES):
+            channel = block * LANES + lane
+            dot += grad[channel] * rows[index, channel]
+            out[at, channel] += weight * grad[channel]
+    return dot
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _mix(density: F32, corners: int, cells: I64, shares: F32) -> np.float32:
+    """Return the density of a sample from its corners."""
+    value = np.float32(0.0)
+    for corner in range(corners):
+        value += shares[corner] * density[cells[corner]]
+    return value
+
+
 @njit(parallel=True, cache=True, nogil=True, fastmath=_FAST)
 def march_uniform(
     cameras: F64, width: int, shape: I64, density: F32, rows: F32,
@@ -161,7 +190,6 @@ def march_uniform(
         out_count: (V, P), index of the sample at which the march ended, plus one.
     """
     views, channels, pixels = out_features.shape
-    blocks = rows.shape[1] // LANES
     chunks = (views * pixels + CHUNK - 1) // CHUNK
     reach = 0.5 if trilinear else 0.0
     for thread in prange(threads):
@@ -184,24 +212,15 @@ def march_uniform(
                     t = near + (sample + 0.5) * step
                     sample += 1
                     corners = _corners(ray, t, trilinear, shape, cells, shares)
-                    value = np.float32(0.0)
-                    for corner in range(corners):
-                        value += shares[corner] * density[cells[corner]]
-                    if value == 0.0:
-                        continue
-                    alpha = _alpha(value * delta)
-                    if alpha < alpha_min:
+                    alpha = _alpha(_mix(density, corners, cells, shares) * delta)
+                    if alpha == 0.0 or alpha < alpha_min:
                         continue
                     weight = alpha * light
                     light *= _ONE - alpha
                     opacity += weight
                     depth += weight * np.float32(t)
                     for corner in range(corners):
-                        share = weight * shares[corner]
-                        cell = cells[corner]
-                        for block in range(blocks):
-                            for lane in range(LANES):
-                                sums[block * LANES + lane] += share * rows[cell, block * LANES + lane]
+                        _add_row(sums, weight * shares[corner], rows, cells[corner])
                     if light <= t_min:
                         break
                 for channel in range(channels):
@@ -225,13 +244,13 @@ def march_uniform_backward(
     grad_rows (tasks, N, Cp), grad_density (tasks, N) and touched (tasks, N) are added to.
     """
     views, channels, pixels = grad_features.shape
-    blocks = rows.shape[1] // LANES
     chunks = (views * pixels + CHUNK - 1) // CHUNK
     threads = grad_rows.shape[0]
     reach = 0.5 if trilinear else 0.0
     most = int((far - near) / step) + 2
     for thread in prange(threads):
         grad = np.zeros(rows.shape[1], np.float32)
+        mine = grad_rows[thread]
         ray = np.empty(7)
         cells = np.empty(8, np.int64)
         shares = np.empty(8, np.float32)
@@ -249,10 +268,7 @@ def march_uniform_backward(
                 light = _ONE
                 for sample in range(first, end):
                     corners = _corners(ray, near + (sample + 0.5) * step, trilinear, shape, cells, shares)
-                    value = np.float32(0.0)
-                    for corner in range(corners):
-                        value += shares[corner] * density[cells[corner]]
-                    alphas[sample] = _alpha(value * delta)
+                    alphas[sample] = _alpha(_mix(density, corners, cells, shares) * delta)
                     lights[sample] = light
                     if not alphas[sample] < alpha_min:
                         light *= _ONE - alphas[sample]
@@ -270,13 +286,7 @@ def march_uniform_backward(
                     worth = grad_o + grad_d * np.float32(t)
                     for corner in range(corners):
                         share, cell = shares[corner], cells[corner]
-                        dot = np.float32(0.0)
-                        for block in range(blocks):
-                            for lane in range(LANES):
-                                at = block * LANES + lane
-                                dot += grad[at] * rows[cell, at]
-                                grad_rows[thread, cell, at] += weight * share * grad[at]
-                        worth += share * dot
+                        worth += share * _dot_and_add(grad, rows, cell, weight * share, mine, cell)
                     slope = delta * ((_ONE - alpha) * lights[sample] * worth - behind)
                     for corner in range(corners):
                         grad_density[thread, cells[corner]] += shares[corner] * slope
@@ -295,7 +305,6 @@ def march_cells(
     Arguments as in `march_uniform`; `out_count` is the number of cells visited.
     """
     views, channels, pixels = out_features.shape
-    blocks = rows.shape[1] // LANES
     chunks = (views * pixels + CHUNK - 1) // CHUNK
     for thread in prange(threads):
         sums = np.empty(rows.shape[1], np.float32)
@@ -320,9 +329,7 @@ def march_cells(
                         light *= _ONE - alpha
                         opacity += weight
                         depth += weight * np.float32(0.5 * (t + leave))
-                        for block in range(blocks):
-                            for lane in range(LANES):
-                                sums[block * LANES + lane] += weight * rows[flat, block * LANES + lane]
+                        _add_row(sums, weight, rows, flat)
                         if light <= t_min:
                             break
                     t = leave
@@ -345,12 +352,12 @@ def march_cells_backward(
 ) -> None:  # fmt: skip
     """Accumulate the gradients of `march_cells`; arguments as in `march_uniform_backward`."""
     views, channels, pixels = grad_features.shape
-    blocks = rows.shape[1] // LANES
     chunks = (views * pixels + CHUNK - 1) // CHUNK
     threads = grad_rows.shape[0]
     most = shape[0] + shape[1] + shape[2]
     for thread in prange(threads):
         grad = np.zeros(rows.shape[1], np.float32)
+        mine = grad_rows[thread]
         ray, axes, cell = np.empty(7), np.empty(6), np.empty(6, np.int64)
         flats = np.empty(most, np.int64)
         middles, deltas, alphas, lights = (
@@ -390,11 +397,7 @@ def march_cells_backward(
                     flat = flats[index]
                     weight = alpha * lights[index]
                     worth = grad_o + grad_d * middles[index]
-                    for block in range(blocks):
-                        for lane in range(LANES):
-                            at = block * LANES + lane
-                            worth += grad[at] * rows[flat, at]
-                            grad_rows[thread, flat, at] += weight * grad[at]
+                    worth += _dot_and_add(grad, rows, flat, weight, mine, flat)
                     grad_density[thread, flat] += deltas[index] * ((_ONE - alpha) * lights[index] * worth - behind)
                     touched[thread, flat] = True
                     behind += weight * worth

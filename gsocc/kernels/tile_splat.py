@@ -37,6 +37,35 @@ def _columns(
     return max(start, low), min(stop, high)
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _bounds(tile: int, tiles: I64, height: int, width: int) -> tuple[int, int, int, int, int]:
+    """Return view, first and last row, first and last column of a tile."""
+    view = tile // (tiles[1] * tiles[2])
+    place = tile - view * tiles[1] * tiles[2]
+    row, column = (place // tiles[2]) * TILE, (place % tiles[2]) * TILE
+    return view, row, min(row + TILE, height), column, min(column + TILE, width)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _add_row(sums: F32, at: int, weight: np.float32, rows: F32, index: int) -> None:
+    """Add weight * rows[index] to sums[at]."""
+    for block in range(rows.shape[1] // LANES):
+        for lane in range(LANES):
+            sums[at, block * LANES + lane] += weight * rows[index, block * LANES + lane]
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _dot_and_add(grads: F32, at: int, rows: F32, index: int, weight: np.float32, sums: F32) -> np.float32:
+    """Return grads[at] . rows[index], and add weight * grads[at] to sums on the way."""
+    dot = np.float32(0.0)
+    for block in range(rows.shape[1] // LANES):
+        for lane in range(LANES):
+            channel = block * LANES + lane
+            dot += grads[at, channel] * rows[index, channel]
+            sums[channel] += weight * grads[at, channel]
+    return dot
+
+
 @njit(parallel=True, cache=True, nogil=True)
 def measure(ids: I32, conics: F32, opacities: F32, alpha_min: Scalar, two_sigma_max: F32, reach: F32) -> None:
     """Work out how far each Gaussian reaches.
@@ -142,20 +171,12 @@ def splat_forward(
         out_last: (V, H, W) entries of the tile's list up to the pixel's stop.
     """
     channels, height, width = out_features.shape[1:]
-    padded = rows.shape[1]
-    blocks = padded // LANES
     for thread in prange(threads):
-        sums = np.empty((TILE * TILE, padded), np.float32)
-        light = np.empty(TILE * TILE, np.float32)
-        opacity = np.empty(TILE * TILE, np.float32)
-        depth = np.empty(TILE * TILE, np.float32)
-        last = np.empty(TILE * TILE, np.int32)
+        sums = np.empty((TILE * TILE, rows.shape[1]), np.float32)
+        light, last = np.empty(TILE * TILE, np.float32), np.empty(TILE * TILE, np.int32)
+        opacity, depth = np.empty(TILE * TILE, np.float32), np.empty(TILE * TILE, np.float32)
         for tile in range(thread, tiles[0] * tiles[1] * tiles[2], threads):
-            view = tile // (tiles[1] * tiles[2])
-            place = tile - view * tiles[1] * tiles[2]
-            row0 = (place // tiles[2]) * TILE
-            column0 = (place % tiles[2]) * TILE
-            row1, column1 = min(row0 + TILE, height), min(column0 + TILE, width)
+            view, row0, row1, column0, column1 = _bounds(tile, tiles, height, width)
             begin, end = offsets[tile], offsets[tile + 1]
             sums[:] = np.float32(0.0)
             light[:] = _ONE
@@ -191,9 +212,7 @@ def splat_forward(
                         light[at] = left
                         opacity[at] += weight
                         depth[at] += weight * depths[m]
-                        for block in range(blocks):
-                            for lane in range(LANES):
-                                sums[at, block * LANES + lane] += weight * rows[gaussian, block * LANES + lane]
+                        _add_row(sums, at, weight, rows, gaussian)
                 if open_pixels == 0:
                     break
             for row in range(row0, row1):
@@ -222,20 +241,14 @@ def splat_backward(
     c, depth) are added to. Lists are walked back to front as in `blend_backward`.
     """
     channels, height, width = grad_features.shape[1:]
-    padded = rows.shape[1]
-    blocks = padded // LANES
     threads = out_rows.shape[0]
     for thread in prange(threads):
-        grads = np.zeros((TILE * TILE, padded), np.float32)
+        grads = np.zeros((TILE * TILE, rows.shape[1]), np.float32)
         light = np.empty(TILE * TILE, np.float32)
         behind = np.empty(TILE * TILE, np.float32)
-        sums = np.empty(padded, np.float32)
+        sums = np.empty(rows.shape[1], np.float32)
         for tile in range(thread, tiles[0] * tiles[1] * tiles[2], threads):
-            view = tile // (tiles[1] * tiles[2])
-            place = tile - view * tiles[1] * tiles[2]
-            row0 = (place // tiles[2]) * TILE
-            column0 = (place % tiles[2]) * TILE
-            row1, column1 = min(row0 + TILE, height), min(column0 + TILE, width)
+            view, row0, row1, column0, column1 = _bounds(tile, tiles, height, width)
             begin = offsets[tile]
             behind[:] = np.float32(0.0)
             furthest = 0
@@ -277,11 +290,7 @@ def splat_backward(
                         weight = alpha * light[at]
                         grad_d = grad_depth[view, row, column]
                         worth = grad_opacity[view, row, column] + grad_d * z
-                        for block in range(blocks):
-                            for lane in range(LANES):
-                                channel = block * LANES + lane
-                                worth += grads[at, channel] * rows[gaussian, channel]
-                                sums[channel] += weight * grads[at, channel]
+                        worth += _dot_and_add(grads, at, rows, gaussian, weight, sums)
                         by_z += weight * grad_d
                         if not clamped:
                             by_alpha = light[at] * worth - behind[at] * inverse
@@ -298,12 +307,8 @@ def splat_backward(
                     continue
                 touched[thread, gaussian] = True
                 out_opacities[thread, gaussian] += by_peak
-                for channel in range(padded):
+                for channel in range(rows.shape[1]):
                     out_rows[thread, gaussian, channel] += sums[channel]
                 if geometry:
-                    out_geometry[thread, m, 0] += by_u
-                    out_geometry[thread, m, 1] += by_v
-                    out_geometry[thread, m, 2] += by_a
-                    out_geometry[thread, m, 3] += by_b
-                    out_geometry[thread, m, 4] += by_c
-                    out_geometry[thread, m, 5] += by_z
+                    for index, value in enumerate((by_u, by_v, by_a, by_b, by_c, by_z)):
+                        out_geometry[thread, m, index] += value

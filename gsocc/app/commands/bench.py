@@ -32,7 +32,7 @@ def render(
 ) -> None:
     """Compare the renderers on the CPU: six cameras, equal grid, images, channels and scene, in one run.
 
-    The default is a quarter of the images' published height and width, so that it takes minutes.
+    The default images have half the published height and width (180x320), so that it takes minutes.
     """
     import numba
     import torch
