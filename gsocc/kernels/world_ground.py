@@ -161,7 +161,7 @@ def _asphalt(x: float, y: float, d: float, lane: float, half: float, footprint_m
     grain = fractal_noise(x, y, 0.5, 1.1, 5, footprint_m, seed)
     patch = fractal_noise(x, y, 9.5, 9.0, 2, footprint_m, seed + 10)
     track = 1.0 - 0.07 * (math.cos(2 * math.pi * (abs(d) - 0.95) / 1.6) if abs(d) < 3.5 else 0.0)
-    tone = clamp((0.42 + 0.22 * grain + 0.06 * patch) * track, 0.12, 0.8)
+    tone = clamp((0.42 + 0.18 * grain + 0.05 * patch) * track, 0.12, 0.8)
     oil = 0.06 * inside(abs(d), lane, half, footprint_m)
     return (tone - oil, tone - oil, tone * 1.04 - oil)
 

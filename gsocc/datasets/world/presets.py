@@ -17,12 +17,12 @@ FASTEST_MPS = 10.0
 SIDE_STREET_M = 95.0
 
 MODERATE = Style(
-    half_width=5.4, walk=2.4, parking=2.1, slot=6.5, parked=0.62, house_height=(4.2, 5.3), house_length=(7.0, 13.0),
+    half_width=6.0, walk=2.4, parking=2.2, slot=6.5, parked=0.62, house_height=(4.2, 5.3), house_length=(7.0, 13.0),
     house_depth=(5.0, 7.0), setback=(0.4, 3.0), fronts=(0.55, 0.2, 0.25), tree_height=(3.6, 5.3),
     lamp_height=(4.6, 5.2), backdrop=10.0,
 )  # fmt: skip
 TOWN = Style(
-    half_width=6.4, walk=3.2, parking=2.5, slot=6.5, parked=0.5, house_height=(6.0, 22.0), house_length=(9.0, 20.0),
+    half_width=6.8, walk=3.2, parking=2.5, slot=6.5, parked=0.5, house_height=(6.0, 22.0), house_length=(9.0, 20.0),
     house_depth=(8.0, 12.0), setback=(0.2, 5.0), fronts=(0.72, 0.14, 0.14), tree_height=(4.5, 9.0),
     lamp_height=(6.0, 8.0), backdrop=0.0,
 )  # fmt: skip
@@ -136,7 +136,7 @@ def _signals(street: Street, mouths: np.ndarray) -> None:
 
 
 def _cyclists(street: Street, ego: Motion) -> list[WorldObject]:
-    """Return cyclists along the parking lane whom the ego overtakes or meets."""
+    """Return cyclists beside the parking lane whom the ego overtakes or meets."""
     rng = street.rng
     lane = street.style.half_width - street.style.parking
     moving = []
@@ -144,6 +144,6 @@ def _cyclists(street: Street, ego: Motion) -> list[WorldObject]:
         way = -1 if k % 2 else 1
         start = float(np.interp(6.0 * k, ego.times_s, ego.arcs_m)) + (rng.uniform(14.0, 30.0) if way > 0 else 40.0)
         arcs = start + way * rng.uniform(3.0, 4.5) * (ego.times_s - 6.0 * k)
-        motion = Motion(street.course, ego.times_s, arcs, -way * (lane - 0.45), reverse=way < 0)
+        motion = Motion(street.course, ego.times_s, arcs, -way * (lane - 0.65), reverse=way < 0)
         moving.append(WorldObject(vehicles.bicycle(rng, street.table, rider=True), motion, "cycle.with_rider"))
     return moving

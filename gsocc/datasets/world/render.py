@@ -137,6 +137,7 @@ def occupancy_labels(snapshot: Snapshot, rig: tuple[Camera, ...]) -> dict[str, n
     corners = snapshot.corners[:-2]
     high = GRID_MIN_M + np.array(GRID_SHAPE) * VOXEL_M
     near = ((corners.max(1) > GRID_MIN_M) & (corners.min(1) < high)).all(-1)
+    near &= corners[:, :, 2].max(1) > 1e-6  # the undersides of what stands on the ground are the ground's
     columns = column_of[snapshot.scene.materials[snapshot.materials[:-2][near], 1].astype(np.int64)]
     add_triangle_area(area, np.ascontiguousarray(corners[near]), columns, GRID_MIN_M, VOXEL_M, SURFACE_SPACING_M)
     add_ground_area(area, snapshot.scene.ground, snapshot.pose, column_of, GRID_MIN_M, VOXEL_M, GROUND_LAYER, 4)

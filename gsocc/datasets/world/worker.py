@@ -7,6 +7,7 @@ from pathlib import Path
 from gsocc.datasets.world.frames import write_keyframe
 from gsocc.datasets.world.spec import WorldSpec
 from gsocc.errors import UserError, describe
+from gsocc.files import output_errors
 
 
 def main() -> int:
@@ -15,7 +16,8 @@ def main() -> int:
     spec, out = WorldSpec.from_json(job["spec"]), Path(job["out"])
     try:
         for scene, keyframe in job["tasks"]:
-            objects = write_keyframe(spec, out, scene, keyframe)
+            with output_errors(out):
+                objects = write_keyframe(spec, out, scene, keyframe)
             _say({"task": [scene, keyframe], "objects": objects})
     except (OSError, UserError) as error:
         _say({"error": f"cannot write the world in {out}: {describe(error)}"})

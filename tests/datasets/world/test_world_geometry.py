@@ -104,7 +104,7 @@ def test_the_ego_drives_in_the_right_lane(winding_street: WorldScene) -> None:
         x, y, _ = winding_street.ego.pose(time_s)
         offset, arc, half, *_ = road_coordinates(winding_street.bare_ground, x, y)
         assert offset == pytest.approx(LANE_OFFSET_M, abs=0.01)
-        assert half == 5.4
+        assert half == 6.0
         assert arc == pytest.approx(np.interp(time_s, winding_street.ego.times_s, winding_street.ego.arcs_m), abs=0.02)
 
 
