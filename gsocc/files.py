@@ -9,7 +9,7 @@ import uuid
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,8 @@ def restore_folder(path: Path | str) -> None:
     if path.exists():
         shutil.rmtree(backup, ignore_errors=True)
     else:
-        backup.rename(path)
+        with suppress(FileNotFoundError):  # another process of the same run was quicker
+            backup.rename(path)
 
 
 @contextmanager
@@ -155,9 +156,7 @@ def read_npz(path: Path | str) -> dict[str, np.ndarray]:
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(
-            f"{path}: expected a whole npz archive without pickled objects, got: {error}"
-        ) from error
+        raise DataError(f"{path}: expected a whole npz archive without pickled objects, got: {error}") from error
 
 
 def write_json(path: Path | str, value: Any) -> None:

@@ -1,5 +1,6 @@
 """Progress with rate and remaining time: a bar on a terminal, plain lines elsewhere. Written to stderr."""
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
@@ -21,7 +22,9 @@ class ProgressBar:
     """
 
     def __init__(self, total: int | None, label: str, *, unit: str = "", enabled: bool = True) -> None:
-        self.total, self.label, self.unit, self.enabled = total, label, unit, enabled
+        self.total, self.label, self.unit = total, label, unit
+        # torchrun numbers its processes; one of them talks to the user.
+        self.enabled = enabled and os.environ.get("RANK", "0") == "0"
         self.done = 0
         self.detail = ""
         self._initial = 0
@@ -77,9 +80,7 @@ class ProgressBar:
         note(f"{self.label}: {text}".rstrip())
 
 
-def track(
-    iterable: Iterable[T], total: int | None = None, label: str = "working", unit: str = ""
-) -> Iterator[T]:
+def track(iterable: Iterable[T], total: int | None = None, label: str = "working", unit: str = "") -> Iterator[T]:
     """Yield the items of `iterable` and show how far along they are.
 
     Args:

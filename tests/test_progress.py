@@ -48,3 +48,12 @@ def test_a_silent_bar_is_silent(capsys: pytest.CaptureFixture[str], clock: list[
         clock[0] += 60.0
         bar.advance()
     assert capsys.readouterr().err == ""
+
+
+def test_of_several_processes_the_first_speaks(
+    capsys: pytest.CaptureFixture[str], clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    for _ in track(range(20)):
+        clock[0] += 2.0
+    assert capsys.readouterr().err == ""
