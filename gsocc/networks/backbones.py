@@ -29,6 +29,9 @@ class Backbone(nn.Module):
         channels: Channels of each level, finest first.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, network: nn.Module, channels: list[int]) -> None:
         super().__init__()
         self.network = network
@@ -64,7 +67,7 @@ def build_backbone(name: str, *, levels: int = 3, weights: Path | None = None, n
             hidden_sizes=hidden[:levels],
             embedding_size=embedding,
             layer_type=layer,
-            out_features=stages,
+            out_features=stages,  # type: ignore[call-arg]  # a backbone option, which the annotations leave out
         )
         network = AutoBackbone.from_config(config)
         if weights is not None:

@@ -18,6 +18,8 @@ class BevUnet(nn.Module):
     convolutions. Three coordinate channels (x, y and horizontal distance, scaled to the grid) tell the columns apart.
     """
 
+    coordinates: Tensor
+
     def __init__(
         self, grid: VoxelGrid, in_channels: int, out_channels: int, widths: tuple[int, ...] = (64, 96, 128)
     ) -> None:
