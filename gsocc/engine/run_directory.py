@@ -148,7 +148,8 @@ class RunDirectory:
             state = "a finished run" if self.finished() else "an unfinished run"
             which = "the same configuration" if not changes else f"another configuration ({'; '.join(changes[:2])})"
             raise OutputError(
-                f"{self.path}: holds {state} of {which}; resume it, overwrite it or choose another output folder"
+                f"{self.path}: holds {state} of {which}; go on with it (--resume), delete it (--overwrite) or choose "
+                "another output folder"
             )
         with output_errors(self.path):
             for item in self.path.iterdir():

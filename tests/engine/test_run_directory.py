@@ -37,7 +37,7 @@ def test_a_run_that_can_be_lost_is_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"a finished run of another configuration \(training\.steps: 10 -> 20\)"):
         RunDirectory.create(tmp_path / "a", OTHER)
     unfinished(tmp_path / "b")
-    with pytest.raises(OutputError, match="an unfinished run of the same configuration; resume it, overwrite it"):
+    with pytest.raises(OutputError, match="an unfinished run of the same configuration; go on with it"):
         RunDirectory.create(tmp_path / "b", CONFIG)
 
 
