@@ -10,9 +10,6 @@ from numba import njit, prange
 
 from gsocc.kernels.arrays import F32, I32, I64, LANES, Flags, Scalar
 
-CHUNK = 32
-"""Pixels that a thread takes at a time; chunks are dealt out in turn, which balances sky against street."""
-
 _ONE = np.float32(1.0)
 _FAST = {"contract", "reassoc"}
 
@@ -39,13 +36,14 @@ def _dot_and_add(grad: F32, rows: F32, index: int, weight: np.float32, out: F32,
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=_FAST)
 def blend_forward(
-    offsets: I64, entry_voxel: I32, entry_kernel: F32, depths: F32, opacities: F32, rows: F32,
+    order: I32, offsets: I64, entry_voxel: I32, entry_kernel: F32, depths: F32, opacities: F32, rows: F32,
     alpha_min: Scalar, alpha_max: Scalar, t_min: Scalar, threads: int,
     out_features: F32, out_depth: F32, out_opacity: F32, out_transmittance: F32, out_last: I32,
 ) -> None:  # fmt: skip
     """Composite the lists of every view.
 
     Args:
+        order: (P,) in which pixels are visited; threads take equal runs of it.
         offsets: (V * P + 1,) where each pixel's list starts.
         entry_voxel: (E,) flat voxel indices.
         entry_kernel: (E,) exp(-sigma).
@@ -63,19 +61,17 @@ def blend_forward(
         out_last: (V, P) entries up to the stop.
     """
     views, channels, pixels = out_features.shape
-    chunks = (views * pixels + CHUNK - 1) // CHUNK
     for thread in prange(threads):
         sums = np.empty(rows.shape[1], np.float32)
-        for chunk in range(thread, chunks, threads):
-            for pixel in range(chunk * CHUNK, min((chunk + 1) * CHUNK, views * pixels)):
-                view = pixel // pixels
-                place = pixel - view * pixels
+        for view in range(views):
+            for step in range(thread * pixels // threads, (thread + 1) * pixels // threads):
+                place = order[step]
                 sums[:] = np.float32(0.0)
                 light = _ONE
                 opacity = np.float32(0.0)
                 depth = np.float32(0.0)
-                begin = offsets[pixel]
-                end = offsets[pixel + 1]
+                begin = offsets[view * pixels + place]
+                end = offsets[view * pixels + place + 1]
                 stop = end
                 for entry in range(begin, end):
                     voxel = entry_voxel[entry]
@@ -103,7 +99,7 @@ def blend_forward(
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=_FAST)
 def blend_backward(
-    offsets: I64, entry_voxel: I32, entry_kernel: F32, depths: F32, opacities: F32, rows: F32,
+    order: I32, offsets: I64, entry_voxel: I32, entry_kernel: F32, depths: F32, opacities: F32, rows: F32,
     alpha_min: Scalar, alpha_max: Scalar, transmittance: F32, last: I32,
     grad_features: F32, grad_depth: F32, grad_opacity: F32,
     grad_rows: F32, grad_opacities: F32, touched: Flags,
@@ -118,15 +114,13 @@ def blend_backward(
     (tasks, N) and touched (tasks, N) are added to.
     """
     views, channels, pixels = grad_features.shape
-    chunks = (views * pixels + CHUNK - 1) // CHUNK
     threads = grad_rows.shape[0]
     for thread in prange(threads):
         grad = np.zeros(rows.shape[1], np.float32)
         mine = grad_rows[thread]
-        for chunk in range(thread, chunks, threads):
-            for pixel in range(chunk * CHUNK, min((chunk + 1) * CHUNK, views * pixels)):
-                view = pixel // pixels
-                place = pixel - view * pixels
+        for view in range(views):
+            for step in range(thread * pixels // threads, (thread + 1) * pixels // threads):
+                place = order[step]
                 count = last[view, place]
                 if count == 0:
                     continue
@@ -136,7 +130,7 @@ def blend_backward(
                 grad_o = grad_opacity[view, place]
                 light = transmittance[view, place]
                 behind = np.float32(0.0)
-                begin = offsets[pixel]
+                begin = offsets[view * pixels + place]
                 for entry in range(begin + count - 1, begin - 1, -1):
                     voxel = entry_voxel[entry]
                     kernel = entry_kernel[entry]

@@ -17,9 +17,6 @@ from numba import njit, prange
 
 from gsocc.kernels.arrays import F32, F64, I32, I64, LANES, Flags, Scalar
 
-CHUNK = 16
-"""Rays that a thread takes at a time; chunks are dealt out in turn, which balances sky against street."""
-
 _ONE = np.float32(1.0)
 _FAST = {"contract", "reassoc"}
 
@@ -165,13 +162,14 @@ def _mix(density: F32, corners: int, cells: I64, shares: F32) -> np.float32:
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=_FAST)
 def march_uniform(
-    cameras: F64, width: int, shape: I64, density: F32, rows: F32,
-    near: float, far: float, step: float, trilinear: bool, alpha_min: Scalar, t_min: Scalar, threads: int,
+    order: I32, cameras: F64, width: int, shape: I64, density: F32, rows: F32,
+    near: float, far: float, spacing: float, trilinear: bool, alpha_min: Scalar, t_min: Scalar, threads: int,
     out_features: F32, out_depth: F32, out_opacity: F32, out_count: I32,
 ) -> None:  # fmt: skip
-    """Composite samples at t = near + (k + 0.5) step.
+    """Composite samples at t = near + (k + 0.5) spacing.
 
     Args:
+        order: (P,) in which pixels are visited; threads take equal runs of it.
         cameras: (V, 3, 5): R K^-1 in the first three columns, origin in padded voxel units, voxel edges in metres.
         width: Columns of the image.
         shape: (3,) padded voxels along x, y, z.
@@ -179,7 +177,7 @@ def march_uniform(
         rows: (N, Cp) features over the padded grid.
         near: First t in metres.
         far: Last t in metres.
-        step: Spacing of t in metres.
+        spacing: Of t in metres.
         trilinear: Interpolate, or take the nearest voxel.
         alpha_min: Smaller alphas are skipped; 0 skips none.
         t_min: The march ends after the sample that leaves this much light or less.
@@ -190,26 +188,24 @@ def march_uniform(
         out_count: (V, P), index of the sample at which the march ended, plus one.
     """
     views, channels, pixels = out_features.shape
-    chunks = (views * pixels + CHUNK - 1) // CHUNK
     reach = 0.5 if trilinear else 0.0
     for thread in prange(threads):
         sums = np.empty(rows.shape[1], np.float32)
         ray = np.empty(7)
         cells = np.empty(8, np.int64)
         shares = np.empty(8, np.float32)
-        for chunk in range(thread, chunks, threads):
-            for pixel in range(chunk * CHUNK, min((chunk + 1) * CHUNK, views * pixels)):
-                view = pixel // pixels
-                place = pixel - view * pixels
+        for view in range(views):
+            for step in range(thread * pixels // threads, (thread + 1) * pixels // threads):
+                place = order[step]
                 _ray(cameras, view, place, width, ray)
                 t0, t1 = _span(ray, shape, reach, near, far)
-                delta = np.float32(step * ray[6])
+                delta = np.float32(spacing * ray[6])
                 sums[:] = np.float32(0.0)
                 light, opacity, depth = _ONE, np.float32(0.0), np.float32(0.0)
-                sample = max(0, math.ceil((t0 - near) / step - 0.5))
-                end = math.floor((t1 - near) / step - 0.5) + 1 if t1 >= t0 else sample
+                sample = max(0, math.ceil((t0 - near) / spacing - 0.5))
+                end = math.floor((t1 - near) / spacing - 0.5) + 1 if t1 >= t0 else sample
                 while sample < end:
-                    t = near + (sample + 0.5) * step
+                    t = near + (sample + 0.5) * spacing
                     sample += 1
                     corners = _corners(ray, t, trilinear, shape, cells, shares)
                     alpha = _alpha(_mix(density, corners, cells, shares) * delta)
@@ -232,8 +228,8 @@ def march_uniform(
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=_FAST)
 def march_uniform_backward(
-    cameras: F64, width: int, shape: I64, density: F32, rows: F32,
-    near: float, far: float, step: float, trilinear: bool, alpha_min: Scalar, count: I32,
+    order: I32, cameras: F64, width: int, shape: I64, density: F32, rows: F32,
+    near: float, far: float, spacing: float, trilinear: bool, alpha_min: Scalar, count: I32,
     grad_features: F32, grad_depth: F32, grad_opacity: F32,
     grad_rows: F32, grad_density: F32, touched: Flags,
 ) -> None:  # fmt: skip
@@ -244,10 +240,9 @@ def march_uniform_backward(
     grad_rows (tasks, N, Cp), grad_density (tasks, N) and touched (tasks, N) are added to.
     """
     views, channels, pixels = grad_features.shape
-    chunks = (views * pixels + CHUNK - 1) // CHUNK
     threads = grad_rows.shape[0]
     reach = 0.5 if trilinear else 0.0
-    most = int((far - near) / step) + 2
+    most = int((far - near) / spacing) + 2
     for thread in prange(threads):
         grad = np.zeros(rows.shape[1], np.float32)
         mine = grad_rows[thread]
@@ -256,18 +251,17 @@ def march_uniform_backward(
         shares = np.empty(8, np.float32)
         alphas = np.empty(most, np.float32)
         lights = np.empty(most, np.float32)
-        for chunk in range(thread, chunks, threads):
-            for pixel in range(chunk * CHUNK, min((chunk + 1) * CHUNK, views * pixels)):
-                view = pixel // pixels
-                place = pixel - view * pixels
+        for view in range(views):
+            for step in range(thread * pixels // threads, (thread + 1) * pixels // threads):
+                place = order[step]
                 _ray(cameras, view, place, width, ray)
                 t0, _ = _span(ray, shape, reach, near, far)
-                delta = np.float32(step * ray[6])
-                first = max(0, math.ceil((t0 - near) / step - 0.5))
+                delta = np.float32(spacing * ray[6])
+                first = max(0, math.ceil((t0 - near) / spacing - 0.5))
                 end = count[view, place]
                 light = _ONE
                 for sample in range(first, end):
-                    corners = _corners(ray, near + (sample + 0.5) * step, trilinear, shape, cells, shares)
+                    corners = _corners(ray, near + (sample + 0.5) * spacing, trilinear, shape, cells, shares)
                     alphas[sample] = _alpha(_mix(density, corners, cells, shares) * delta)
                     lights[sample] = light
                     if not alphas[sample] < alpha_min:
@@ -280,7 +274,7 @@ def march_uniform_backward(
                     alpha = alphas[sample]
                     if alpha < alpha_min:
                         continue
-                    t = near + (sample + 0.5) * step
+                    t = near + (sample + 0.5) * spacing
                     corners = _corners(ray, t, trilinear, shape, cells, shares)
                     weight = alpha * lights[sample]
                     worth = grad_o + grad_d * np.float32(t)
@@ -296,7 +290,7 @@ def march_uniform_backward(
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=_FAST)
 def march_cells(
-    cameras: F64, width: int, shape: I64, density: F32, rows: F32,
+    order: I32, cameras: F64, width: int, shape: I64, density: F32, rows: F32,
     near: float, far: float, alpha_min: Scalar, t_min: Scalar, threads: int,
     out_features: F32, out_depth: F32, out_opacity: F32, out_count: I32,
 ) -> None:  # fmt: skip
@@ -305,14 +299,12 @@ def march_cells(
     Arguments as in `march_uniform`; `out_count` is the number of cells visited.
     """
     views, channels, pixels = out_features.shape
-    chunks = (views * pixels + CHUNK - 1) // CHUNK
     for thread in prange(threads):
         sums = np.empty(rows.shape[1], np.float32)
         ray, axes, cell = np.empty(7), np.empty(6), np.empty(6, np.int64)
-        for chunk in range(thread, chunks, threads):
-            for pixel in range(chunk * CHUNK, min((chunk + 1) * CHUNK, views * pixels)):
-                view = pixel // pixels
-                place = pixel - view * pixels
+        for view in range(views):
+            for step in range(thread * pixels // threads, (thread + 1) * pixels // threads):
+                place = order[step]
                 _ray(cameras, view, place, width, ray)
                 t, t1 = _span(ray, shape, 0.0, near, far)
                 _enter(ray, t, shape, axes, cell)
@@ -345,14 +337,13 @@ def march_cells(
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=_FAST)
 def march_cells_backward(
-    cameras: F64, width: int, shape: I64, density: F32, rows: F32,
+    order: I32, cameras: F64, width: int, shape: I64, density: F32, rows: F32,
     near: float, far: float, alpha_min: Scalar, count: I32,
     grad_features: F32, grad_depth: F32, grad_opacity: F32,
     grad_rows: F32, grad_density: F32, touched: Flags,
 ) -> None:  # fmt: skip
     """Accumulate the gradients of `march_cells`; arguments as in `march_uniform_backward`."""
     views, channels, pixels = grad_features.shape
-    chunks = (views * pixels + CHUNK - 1) // CHUNK
     threads = grad_rows.shape[0]
     most = shape[0] + shape[1] + shape[2]
     for thread in prange(threads):
@@ -366,10 +357,9 @@ def march_cells_backward(
             np.empty(most, np.float32),
             np.empty(most, np.float32),
         )
-        for chunk in range(thread, chunks, threads):
-            for pixel in range(chunk * CHUNK, min((chunk + 1) * CHUNK, views * pixels)):
-                view = pixel // pixels
-                place = pixel - view * pixels
+        for view in range(views):
+            for step in range(thread * pixels // threads, (thread + 1) * pixels // threads):
+                place = order[step]
                 _ray(cameras, view, place, width, ray)
                 t, t1 = _span(ray, shape, 0.0, near, far)
                 _enter(ray, t, shape, axes, cell)

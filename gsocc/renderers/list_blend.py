@@ -12,6 +12,7 @@ from torch.autograd.function import once_differentiable
 from gsocc.kernels.list_blend import blend_backward, blend_forward
 from gsocc.renderers.buffers import GradientBuffers, pack_rows
 from gsocc.renderers.constants import ALPHA_MIN, TRANSMITTANCE_MIN
+from gsocc.renderers.pixel_order import pixel_order
 from gsocc.renderers.voxel_lists import VoxelLists
 
 
@@ -53,7 +54,8 @@ class _BlendVoxelLists(torch.autograd.Function):
         out_depth, out_opacity, light = (torch.empty(views, pixels) for _ in range(3))
         last = torch.empty(views, pixels, dtype=torch.int32)
         blend_forward(
-            lists.offsets, lists.voxel, lists.kernel, lists.depths_m, opacities.numpy(), rows.numpy(),
+            pixel_order(lists.image_size), lists.offsets, lists.voxel, lists.kernel, lists.depths_m,
+            opacities.numpy(), rows.numpy(),
             np.float32(ALPHA_MIN), np.float32(alpha_max), np.float32(TRANSMITTANCE_MIN), numba.get_num_threads(),
             out_features.numpy(), out_depth.numpy(), out_opacity.numpy(), light.numpy(), last.numpy(),
         )  # fmt: skip
@@ -69,7 +71,8 @@ class _BlendVoxelLists(torch.autograd.Function):
         buffers = GradientBuffers.zeros(*rows.shape)
         grad_features, grad_depth, grad_opacity = (g.float().contiguous().numpy() for g in grads)
         blend_backward(
-            lists.offsets, lists.voxel, lists.kernel, lists.depths_m, opacities.numpy(), rows.numpy(),
+            pixel_order(lists.image_size), lists.offsets, lists.voxel, lists.kernel, lists.depths_m,
+            opacities.numpy(), rows.numpy(),
             np.float32(ALPHA_MIN), np.float32(ctx.alpha_max), light.numpy(), last.numpy(),
             grad_features, grad_depth, grad_opacity, buffers.rows, buffers.scalars, buffers.touched,
         )  # fmt: skip

@@ -15,6 +15,7 @@ from gsocc.kernels.ray_march import march_cells, march_cells_backward, march_uni
 from gsocc.renderers.base import RendererError, Scene, assemble, check_rig, option_names
 from gsocc.renderers.buffers import GradientBuffers, pack_rows
 from gsocc.renderers.constants import TRANSMITTANCE_MIN
+from gsocc.renderers.pixel_order import pixel_order
 from gsocc.renderers.volume_options import VolumeOptions, check_densities, require_field
 from gsocc.structures import CameraRig, RenderOutput, VoxelGrid
 
@@ -115,13 +116,22 @@ class _March(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         height, width = image_size
         views, pixels, channels = len(cameras), height * width, features.shape[0]
-        rows = pack_rows(features)
+        rows, order = pack_rows(features), pixel_order(image_size)
         density = density.contiguous()
         out_features = torch.empty(views, channels, pixels)
         out_depth, out_opacity = torch.empty(views, pixels), torch.empty(views, pixels)
         count = torch.empty(views, pixels, dtype=torch.int32)
         out: tuple[Any, ...] = (out_features.numpy(), out_depth.numpy(), out_opacity.numpy(), count.numpy())
-        volume: tuple[Any, ...] = (cameras, width, shape, density.numpy(), rows.numpy(), options.near_m, options.far_m)
+        volume: tuple[Any, ...] = (
+            order,
+            cameras,
+            width,
+            shape,
+            density.numpy(),
+            rows.numpy(),
+            options.near_m,
+            options.far_m,
+        )
         limits: tuple[Any, ...] = (
             np.float32(options.alpha_min),
             np.float32(TRANSMITTANCE_MIN),
@@ -132,7 +142,7 @@ class _March(torch.autograd.Function):
         else:
             uniform = (options.step_m, options.interpolation == "trilinear")
             march_uniform(*(*volume, *uniform, *limits, *out))
-        ctx.geometry, ctx.channels = (cameras, width, shape, options), channels
+        ctx.geometry, ctx.channels = (order, cameras, width, shape, options), channels
         ctx.save_for_backward(density, rows, count)
         return out_features, out_depth, out_opacity
 
@@ -140,11 +150,20 @@ class _March(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         density, rows, count = ctx.saved_tensors
-        cameras, width, shape, options = ctx.geometry
+        order, cameras, width, shape, options = ctx.geometry
         buffers = GradientBuffers.zeros(*rows.shape)
         grad: tuple[Any, ...] = tuple(g.float().contiguous().numpy() for g in grads)
         into: tuple[Any, ...] = (buffers.rows, buffers.scalars, buffers.touched)
-        volume: tuple[Any, ...] = (cameras, width, shape, density.numpy(), rows.numpy(), options.near_m, options.far_m)
+        volume: tuple[Any, ...] = (
+            order,
+            cameras,
+            width,
+            shape,
+            density.numpy(),
+            rows.numpy(),
+            options.near_m,
+            options.far_m,
+        )
         limits: tuple[Any, ...] = (np.float32(options.alpha_min), count.numpy())
         if options.sampling == "cells":
             march_cells_backward(*volume, *limits, *grad, *into)
