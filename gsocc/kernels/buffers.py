@@ -5,6 +5,9 @@ from numba import njit, prange
 
 from gsocc.kernels.arrays import F32, Flags
 
+BLOCK = 16
+"""Elements that are transposed at a time: a cache line of every channel."""
+
 
 @njit(parallel=True, cache=True, nogil=True)
 def sum_buffers(grad_rows: F32, grad_scalars: F32, touched: Flags, out_features: F32, out_scalars: F32) -> None:
@@ -17,14 +20,18 @@ def sum_buffers(grad_rows: F32, grad_scalars: F32, touched: Flags, out_features:
         out_features: (C, N), written.
         out_scalars: (N,), written.
     """
-    channels, voxels = out_features.shape
-    for voxel in prange(voxels):
-        total = np.float32(0.0)
+    channels, count = out_features.shape
+    for block in prange((count + BLOCK - 1) // BLOCK):
+        first, last = block * BLOCK, min((block + 1) * BLOCK, count)
+        out_scalars[first:last] = np.float32(0.0)
         for channel in range(channels):
-            out_features[channel, voxel] = np.float32(0.0)
+            for index in range(first, last):
+                out_features[channel, index] = np.float32(0.0)
         for task in range(grad_rows.shape[0]):
-            if touched[task, voxel]:
-                total += grad_scalars[task, voxel]
-                for channel in range(channels):
-                    out_features[channel, voxel] += grad_rows[task, voxel, channel]
-        out_scalars[voxel] = total
+            if not touched[task, first:last].any():
+                continue
+            for index in range(first, last):
+                out_scalars[index] += grad_scalars[task, index]
+            for channel in range(channels):
+                for index in range(first, last):
+                    out_features[channel, index] += grad_rows[task, index, channel]

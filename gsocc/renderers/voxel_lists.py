@@ -151,9 +151,9 @@ class VoxelListCache:
             self._held.move_to_end(key)
             return self._held[key]
         lists = build_voxel_lists(grid, scales_m, rig, self._options)
-        self._held[key] = lists
-        while self.nbytes > self._options.cache_max_gb * 1e9:
+        while self._held and self.nbytes + lists.nbytes > self._options.cache_max_gb * 1e9:
             self._held.popitem(last=False)
+        self._held[key] = lists
         return lists
 
     @staticmethod
