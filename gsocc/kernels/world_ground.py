@@ -57,20 +57,25 @@ class Ground(NamedTuple):
 
 @njit(cache=True, nogil=True, inline="always")
 def _offset(points: F64, index: int, x: float, y: float) -> tuple[float, float, float]:
-    """Return (signed lateral offset, arc length, half width) with respect to a road, starting from a near point."""
-    for _ in range(2):
+    """Return (signed offset, arc length, half width) with respect to a road, starting from a near point.
+
+    The offset is lateral, positive to the left; beyond an end of the road it is the distance to that end.
+    """
+    for _ in range(3):
         along = (x - points[index, X]) * points[index, TANGENT_X] + (y - points[index, Y]) * points[index, TANGENT_Y]
-        jump = math.floor(along / POINT_SPACING_M + 0.5)
-        there = index + jump
-        if jump == 0 or there < 0 or there >= points.shape[0]:
+        step = 0 if abs(along) <= 0.5 * POINT_SPACING_M else (1 if along > 0.0 else -1)
+        there = index + step
+        if step == 0 or there < 0 or there >= points.shape[0]:
             break
         # Roads follow each other in the table; their arc lengths do not.
-        if abs(points[there, ARC] - points[index, ARC] - jump * POINT_SPACING_M) > 1e-6:
+        if abs(points[there, ARC] - points[index, ARC] - step * POINT_SPACING_M) > 1e-6:
             break
         index = there
     dx, dy = x - points[index, X], y - points[index, Y]
     along = dx * points[index, TANGENT_X] + dy * points[index, TANGENT_Y]
     lateral = dy * points[index, TANGENT_X] - dx * points[index, TANGENT_Y]
+    if abs(along) > POINT_SPACING_M:
+        lateral = math.copysign(math.sqrt(dx * dx + dy * dy), lateral)
     return lateral, points[index, ARC] + along, points[index, HALF_WIDTH]
 
 

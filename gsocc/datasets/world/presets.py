@@ -36,14 +36,14 @@ def moderate_scene(rng: np.random.Generator, duration_s: float) -> WorldScene:
     """
     table = MaterialTable(rng)
     course = winding_course(rng, -BEFORE_M, duration_s * FASTEST_MPS + AFTER_M, (48.0, 85.0))
-    ego = drive(course, rng, duration_s, (6.0, 8.5))
+    ego = drive(course, rng, duration_s, (6.0, 8.2))
     span = (-BEFORE_M, float(ego.arcs_m[-1]) + AFTER_M)
     street = Street(rng, table, course, span, MODERATE, Placer([course], [MODERATE.half_width]))
     crossings = np.arange(-40.0, span[1], 70.0) + rng.uniform(-15, 15)
     for side in (-1, 1):
         street.frontage(side)
         street.backdrop(side)
-    street.parked_vehicles(crossings)
+    street.parked_vehicles(crossings, 6.0)
     street.furniture()
     street.people((4.0, 14.0))
 
@@ -61,7 +61,7 @@ def full_scene(rng: np.random.Generator, duration_s: float) -> WorldScene:
     """
     table = MaterialTable(rng)
     course, corners = town_course(rng, -BEFORE_M, duration_s * FASTEST_MPS + AFTER_M)
-    ego = drive(course, rng, duration_s, (6.5, 9.0))
+    ego = drive(course, rng, duration_s, (6.0, 8.2))
     span = (-BEFORE_M, float(ego.arcs_m[-1]) + AFTER_M)
     sides = [straight(course.pose(arc), turn, SIDE_STREET_M) for arc, turn in corners]
     placer = Placer([course, *sides], [TOWN.half_width] * (1 + len(sides)))
@@ -71,7 +71,8 @@ def full_scene(rng: np.random.Generator, duration_s: float) -> WorldScene:
     for place in [street, *(Street(rng, table, s, (8.0, SIDE_STREET_M), TOWN, placer) for s in sides)]:
         for side in (-1, 1):
             place.frontage(side)
-    street.parked_vehicles(mouths)
+    turns = 0.5 * (mouths[1:] + mouths[:-1])[np.diff(mouths) < 40.0]
+    street.parked_vehicles(np.concatenate([mouths, turns]), 12.0)
     _signals(street, mouths)
     street.furniture()
     street.people((3.0, 10.0))

@@ -98,6 +98,8 @@ def winding_course(rng: np.random.Generator, start_m: float, end_m: float, radiu
 def town_course(rng: np.random.Generator, start_m: float, end_m: float) -> tuple[Course, list[tuple[float, float]]]:
     """Return a course with right-angled turns and crossroads, and the side streets that meet it.
 
+    The first crossroads, 42 to 60 m ahead, is a turn.
+
     Returns:
         course: The main course.
         corners: For each side street the arc length where it leaves the main course and the angle between their
@@ -110,7 +112,7 @@ def town_course(rng: np.random.Generator, start_m: float, end_m: float) -> tuple
     corners: list[tuple[float, float]] = []
     position, side = rng.uniform(42.0, 60.0), 1.0 if rng.random() < 0.5 else -1.0
     while position < end_m - 40.0:
-        if rng.random() < 0.6:
+        if not corners or rng.random() < 0.5:
             # Half a window of smoothing on either side keeps the whole turn between the two corners.
             length = TURN_RADIUS_M * np.pi / 2
             curvature[(arc >= position) & (arc < position + length)] = side / TURN_RADIUS_M

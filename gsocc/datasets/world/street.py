@@ -135,14 +135,14 @@ class Street:
         pose[2] += np.pi * (side > 0) + self.rng.normal(0, 0.02)
         return self.placer.try_place(blueprint, pose, clearance_m=None, attribute=attribute)
 
-    def parked_vehicles(self, keep_clear: np.ndarray) -> None:
-        """Fill parking slots on both sides, here and there with a truck, but not beside crossings."""
+    def parked_vehicles(self, keep_clear: np.ndarray, clear_m: float) -> None:
+        """Fill parking slots on both sides, here and there with a truck, but not within `clear_m` of crossings."""
         slot = self.style.slot
         for side in (-1, 1):
             for number in range(int(self.span[0] / slot), int(self.span[1] / slot)):
                 draw = self.rng.random()
                 arc = (number + 0.5) * slot + self.rng.uniform(-0.3, 0.3)
-                if draw > self.style.parked or (len(keep_clear) and np.abs(keep_clear - arc).min() < 6.0):
+                if draw > self.style.parked or (len(keep_clear) and np.abs(keep_clear - arc).min() < clear_m):
                     continue
                 factory = vehicles.truck if draw < 0.1 * self.style.parked else vehicles.car
                 blueprint = factory(self.rng, self.table)

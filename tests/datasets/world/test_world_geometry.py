@@ -117,6 +117,9 @@ def test_ground_classes_follow_the_distance_to_a_straight_road() -> None:
     at = {y: ground_class(ground, -20.0, y) for y in (0.0, 3.9, -3.9, 4.1, -5.9, 6.1, -30.0)}
     assert at == {0.0: 11, 3.9: 11, -3.9: 11, 4.1: 13, -5.9: 13, 6.1: 14, -30.0: 14}
     assert [ground_class(ground, x, 20.0) for x in (10.0, 12.9, 13.1, 15.1)] == [11, 11, 13, 14]
+    # The side street begins on the main road and does not go on behind it; it ends in a half circle.
+    assert ground_class(ground, 10.0, -20.0) == 14
+    assert [ground_class(ground, 10.0, y) for y in (31.0, 33.5, 36.0)] == [11, 13, 14]
 
 
 def test_placed_objects_do_not_touch() -> None:
