@@ -8,6 +8,7 @@ import torch
 from gsocc.config import load_config
 from gsocc.engine import load_checkpoint, load_into
 from gsocc.errors import CheckpointError
+from gsocc.files import restore_folder
 from occ_stage.config import OccConfig
 from occ_stage.model import build_model
 from occ_stage.predictor import Predictor
@@ -20,6 +21,7 @@ def find_checkpoint(path: Path) -> Path:
         CheckpointError: Where there is nothing at `path`.
     """
     for folder in (path / "checkpoints" / "best", path / "checkpoints" / "last"):
+        restore_folder(folder)
         if folder.is_dir():
             return folder
     if not path.exists():

@@ -26,6 +26,7 @@ class DataConfig(Config):
     val_tokens: Path | None = None
     image_size: Size = (384, 640)
     neighbours: Literal["sweeps", "keyframes"] = "sweeps"
+    min_travel_m: float = Field(default=0.0, ge=0)  # train on key frames that move this far to their neighbours
     color_jitter: float = Field(default=0.5, ge=0, le=1)  # probability per sample
     self_mask: bool = False
 

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from gsocc.datasets.index import read_token_list
 from gsocc.datasets.nuscenes import NuScenesDataset
 from gsocc.engine import process_rank, world_size
+from gsocc.errors import UserError
 from gsocc.labels import FREE, NUM_OCC3D_LABELS
 from gsocc.losses.semantic import class_weights_from_counts
 from gsocc.progress import track
@@ -51,15 +52,28 @@ def open_dataset(
 
 
 def training_dataset(config: OccConfig) -> NuScenesDataset:
-    """Open what training reads: neighbours, and 2-D labels where a loss needs them. Never 3-D labels or LiDAR."""
+    """Open what training reads: neighbours, and 2-D labels where a loss needs them. Never 3-D labels or LiDAR.
+
+    Raises:
+        UserError: Where no key frame moves as far as `data.min_travel_m` asks for.
+    """
     parts = {"semantics"} if config.objective.semantic or config.objective.mask_sky else set()
-    return open_dataset(
+    dataset = open_dataset(
         config,
         config.data.train_split,
         config.data.train_tokens,
         parts=parts,
         color_jitter=config.data.color_jitter,
     )
+    if config.data.min_travel_m > 0:
+        moving = [n for n in range(len(dataset)) if dataset.travel_m(n) >= config.data.min_travel_m]
+        if not moving:
+            raise UserError(
+                f"data.min_travel_m: no key frame of split {config.data.train_split} moves "
+                f"{config.data.min_travel_m} m to its neighbours; choose a smaller value or other tokens"
+            )
+        dataset.keep(moving)
+    return dataset
 
 
 def validation_dataset(config: OccConfig) -> NuScenesDataset:

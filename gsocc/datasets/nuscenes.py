@@ -127,6 +127,20 @@ class NuScenesDataset(Dataset[SurroundSample]):
         """Choose the epoch that colour jitter is drawn for, in the process that reads the samples."""
         self._epoch = epoch
 
+    def keep(self, numbers: Sequence[int]) -> None:
+        """Restrict the data set to these of its key frames, in this order."""
+        self.rows = self.rows[list(numbers)]
+
+    def travel_m(self, number: int) -> float:
+        """Return the shortest way in metres that the vehicle moves between a key frame and a neighbour; inf without.
+
+        What self-supervision from neighbouring images can learn from: a parked vehicle shows no parallax.
+        """
+        images, exists = self._image_rows(int(self.rows[number]))
+        ego = pose_matrix(self.index.image_ego_to_global[images[:, 0]])[:, :3, 3]  # (T, 3)
+        travels = np.linalg.norm(ego[1:] - ego[0], axis=-1)[exists[1:, 0]]
+        return float(travels.min()) if len(travels) else float("inf")
+
     def image_files(self, number: int) -> list[Path]:
         """Return the image files that a sample reads, key frame first."""
         images, _ = self._image_rows(int(self.rows[number]))
