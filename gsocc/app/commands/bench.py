@@ -109,3 +109,22 @@ def _three_cells(wall_s: float | None, cpu_s: float | None, first_cpu_s: float |
     if wall_s is None or cpu_s is None or first_cpu_s is None:
         return "-", "-", "-"
     return f"{wall_s:.3f}", f"{cpu_s:.3f}", f"{cpu_s / first_cpu_s:.2f}"
+
+
+def occ(
+    ablate: Annotated[bool, typer.Option("--ablate", help="Change one thing of the recipe at a time.")] = False,
+    variant: Annotated[list[str] | None, typer.Option(help="Only these; may be repeated.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps; default: the demo's.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of runs and tables.")] = Path("runs/bench_occ"),
+    world: Annotated[Path, typer.Option(help="Folder of the demo's world.")] = Path("data/demo_world"),
+) -> None:
+    """Train the demo's network with splatting and volume rendering, or with one choice changed at a time."""
+    from rich.console import Console
+
+    from gsocc.app.occ_benchmark import ABLATION, VARIANTS, benchmark_occ
+
+    unknown = [name for name in variant or () if name not in VARIANTS]
+    if unknown:
+        raise UserError(f"--variant: expected one of {', '.join(VARIANTS)}, got {unknown[0]!r}")
+    names = tuple(variant) if variant else ABLATION if ablate else ("splat", "volume")
+    benchmark_occ(out, world, names, steps, Console())
