@@ -20,7 +20,7 @@ def main() -> int:
                 objects = write_keyframe(spec, out, scene, keyframe)
             _say({"task": [scene, keyframe], "objects": objects})
     except (OSError, UserError) as error:
-        _say({"error": f"cannot write the world in {out}: {describe(error)}"})
+        _say({"error": describe(error)})
     except KeyboardInterrupt:
         return 130
     return 0
