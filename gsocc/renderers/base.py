@@ -1,6 +1,7 @@
 """What every renderer is: the protocol, the options that splats share, and the checks before a kernel runs."""
 
 import math
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
@@ -91,6 +92,17 @@ def refuse(scene: Any, renderer: str, kinds: tuple[type, ...]) -> NoReturn:
     raise TypeError(f"renderer {renderer!r} draws {names}, got {type(scene).__name__}{hint}")
 
 
+def full_precision(tensor: Tensor) -> AbstractContextManager[Any]:
+    """Return a context without autocast: rays and projections in half precision would be off by pixels."""
+    return torch.autocast(tensor.device.type, enabled=False)
+
+
+def require_cpu(tensor: Tensor, renderer: str) -> None:
+    """Raise RendererError unless the tensor is in main memory."""
+    if tensor.device.type != "cpu":
+        raise RendererError(f"{renderer}: the scene must be on the CPU, got {tensor.device}; move scene and rig there")
+
+
 def check_rig(rig: CameraRig, batch: int, renderer: str) -> None:
     """Check a rig against a scene; values only on the CPU, where looking at them makes nobody wait.
 
@@ -144,7 +156,10 @@ def check_gaussians(scene: Gaussians, renderer: str) -> None:
     rules = {
         "means": (~torch.isfinite(scene.means).all(-1), "finite"),
         "scales": (~(torch.isfinite(scene.scales) & (scene.scales > 0)).all(-1), "finite and positive"),
-        "quats": (~(scene.quats.square().sum(-1) > 1e-16) | ~torch.isfinite(scene.quats).all(-1), "not zero"),
+        "quats": (
+            ~(scene.quats.square().sum(-1) > 1e-16) | ~torch.isfinite(scene.quats).all(-1),
+            "finite and not zero",
+        ),
     }
     for name, (bad, expected) in rules.items():
         if bool(bad.any()):

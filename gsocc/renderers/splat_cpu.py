@@ -11,8 +11,10 @@ from gsocc.renderers.base import (
     check_gaussians,
     check_rig,
     check_voxel_gaussians,
+    full_precision,
     option_names,
     refuse,
+    require_cpu,
 )
 from gsocc.renderers.list_blend import blend_voxel_lists
 from gsocc.renderers.tile_splat import splat_tiles
@@ -46,14 +48,21 @@ class SplatCpu:
             ValueError: Also where the voxel lists of one rig do not fit into `cache_max_gb`.
         """
         if isinstance(scene, VoxelGaussians):
+            require_cpu(scene.opacities, "splat_cpu")
             check_voxel_gaussians(scene, "splat_cpu")
             if self.options.cache:
-                return self._render_cached(scene, rig)
+                with full_precision(scene.opacities):
+                    return self._render_cached(scene, rig)
             scene = scene.to_gaussians()
         if not isinstance(scene, Gaussians):
             refuse(scene, "splat_cpu", self.scene_kinds)
+        require_cpu(scene.means, "splat_cpu")
         check_gaussians(scene, "splat_cpu")
         check_rig(rig, scene.means.shape[0], "splat_cpu")
+        with full_precision(scene.means):
+            return self._render_tiles(scene, rig)
+
+    def _render_tiles(self, scene: Gaussians, rig: CameraRig) -> RenderOutput:
         items = [
             splat_tiles(
                 scene.means[index].float(),

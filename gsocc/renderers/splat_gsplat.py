@@ -17,6 +17,7 @@ from gsocc.renderers.base import (
     check_gaussians,
     check_rig,
     check_voxel_gaussians,
+    full_precision,
     option_names,
     refuse,
 )
@@ -68,7 +69,7 @@ class SplatGsplat:
             )
         check_gaussians(scene, "splat_gsplat")
         check_rig(rig, scene.means.shape[0], "splat_gsplat")
-        with torch.autocast("cuda", enabled=False):
+        with full_precision(scene.means):
             return self._rasterize(scene, rig)
 
     def _rasterize(self, scene: Gaussians, rig: CameraRig) -> RenderOutput:

@@ -17,6 +17,7 @@ from gsocc.renderers.base import (
     check_gaussians,
     check_rig,
     check_voxel_gaussians,
+    full_precision,
     option_names,
     refuse,
 )
@@ -48,10 +49,11 @@ class SplatTorch:
             refuse(scene, "splat_torch", self.scene_kinds)
         check_gaussians(scene, "splat_torch")
         check_rig(rig, scene.means.shape[0], "splat_torch")
-        items = [
-            [self._render_view(scene, rig, item, view) for view in range(rig.num_views)]
-            for item in range(rig.batch_size)
-        ]
+        with full_precision(scene.means):
+            items = [
+                [self._render_view(scene, rig, item, view) for view in range(rig.num_views)]
+                for item in range(rig.batch_size)
+            ]
         features, depth, opacity = (
             torch.stack([torch.stack([view[part] for view in views]) for views in items]) for part in range(3)
         )
@@ -79,7 +81,7 @@ class SplatTorch:
         alpha = (scene.opacities[item, seen] * torch.exp(-sigma)).clamp(max=self.options.alpha_max)
         alpha = torch.where(alpha < ALPHA_MIN, 0.0, alpha)
         weights, _ = ray_weights(alpha, TRANSMITTANCE_MIN, stop_before=True)  # (HW, M)
-        features = weights @ scene.features[item, seen]  # (HW, C)
+        features = weights @ scene.features[item, seen].to(weights.dtype)  # (HW, C)
         size = rig.image_size
         return (
             features.T.unflatten(-1, size),

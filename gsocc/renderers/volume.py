@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from gsocc.fields.base import Field
 from gsocc.geometry.projection import camera_directions
 from gsocc.geometry.sampling import sample_volume
-from gsocc.renderers.base import Scene, check_rig, option_names, require_range
+from gsocc.renderers.base import Scene, check_rig, full_precision, option_names, require_range
 from gsocc.renderers.compositing import ray_weights
 from gsocc.renderers.constants import OPACITY_MIN, TRANSMITTANCE_MIN
 from gsocc.renderers.volume_options import VolumeOptions, require_field
@@ -55,8 +55,10 @@ class Volume:
         field = require_field(scene, "volume")
         values, features = field.ray_values(), field.features()
         check_rig(rig, values.shape[0], "volume")
-        volume = torch.cat([values[:, None], features], 1)  # (B, 1 + C, X, Y, Z)
-        items = [self._render_item(field, volume[b : b + 1], rig.item(b)) for b in range(rig.batch_size)]
+        dtype = torch.promote_types(values.dtype, torch.float32)
+        volume = torch.cat([values[:, None].to(dtype), features.to(dtype)], 1)  # (B, 1 + C, X, Y, Z)
+        with full_precision(volume):
+            items = [self._render_item(field, volume[b : b + 1], rig.item(b)) for b in range(rig.batch_size)]
         rendered, weights = (torch.stack(parts) for parts in zip(*items, strict=True))
         rendered = rendered.unflatten(1, (rig.num_views, *rig.image_size)).movedim(-1, 2)  # (B, V, C + 2, H, W)
         opacity, depth = rendered[:, :, 0], rendered[:, :, 1]
@@ -71,8 +73,8 @@ class Volume:
     def _render_item(
         self, field: Field, volume: Float[Tensor, "1 L X Y Z"], rig: CameraRig
     ) -> tuple[Float[Tensor, "R D"], Float[Tensor, "R S"]]:
-        pose = rig.cam_to_ego[0]  # (V, 4, 4)
-        directions = camera_directions(rig.intrinsics[0], rig.image_size) @ pose[:, None, :3, :3].transpose(-1, -2)
+        pose, intrinsics = rig.cam_to_ego[0].to(volume.dtype), rig.intrinsics[0].to(volume.dtype)  # (V, ...)
+        directions = camera_directions(intrinsics, rig.image_size) @ pose[:, None, :3, :3].transpose(-1, -2)
         rays = directions.reshape(-1, 3)  # (R, 3), metres per metre of depth
         origins = pose[:, None, :3, 3].expand(-1, rig.image_size[0] * rig.image_size[1], 3).reshape(-1, 3)  # (R, 3)
         samples = _num_samples(field.grid, self.options)

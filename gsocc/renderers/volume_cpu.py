@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from gsocc.fields.base import Field
 from gsocc.kernels.ray_march import march_cells, march_cells_backward, march_uniform, march_uniform_backward
-from gsocc.renderers.base import RendererError, Scene, assemble, check_rig, option_names
+from gsocc.renderers.base import RendererError, Scene, assemble, check_rig, full_precision, option_names, require_cpu
 from gsocc.renderers.buffers import GradientBuffers, pack_rows
 from gsocc.renderers.constants import TRANSMITTANCE_MIN
 from gsocc.renderers.pixel_order import pixel_order
@@ -51,9 +51,13 @@ class VolumeCpu:
                 f"(alpha = 1 - exp(-sigma delta)); renderer 'volume' draws any rule"
             )
         density, features = field.ray_values().float(), field.features().float()
+        require_cpu(density, "volume_cpu")
         check_rig(rig, density.shape[0], "volume_cpu")
         check_densities(density, "volume_cpu")
-        items = [march(density[b], features[b], field.grid, rig.item(b), self.options) for b in range(rig.batch_size)]
+        with full_precision(density):
+            items = [
+                march(density[b], features[b], field.grid, rig.item(b), self.options) for b in range(rig.batch_size)
+            ]
         colours, depth, opacity = (torch.stack(parts) for parts in zip(*items, strict=True))
         return assemble(colours, depth, opacity)
 

@@ -143,6 +143,34 @@ def test_drawing_again_gives_the_same_picture(kind: str) -> None:
 
 
 @every
+def test_half_precision_callers_lose_nothing(kind: str) -> None:
+    """Autocast must not reach rays and projections; a bfloat16 network output is drawn as if widened first."""
+    density, features = random_volume(3)
+    features, rig = features.bfloat16(), surround_rig()
+    draw = drawer(kind)
+    expected = draw(SMALL_GRID, density, features.float(), rig)
+    features.requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = draw(SMALL_GRID, density, features, rig)
+    assert out.features.dtype == torch.float32
+    torch.testing.assert_close(out.features, expected.features, atol=0.0, rtol=0.0)
+    torch.testing.assert_close(out.depth_m, expected.depth_m, atol=0.0, rtol=0.0)
+    weighted_sum(out).backward()
+    assert features.grad is not None
+    assert features.grad.dtype == torch.bfloat16
+
+
+@every
+def test_a_rig_in_double_precision_is_as_good(kind: str) -> None:
+    density, features = random_volume(1)
+    rig = surround_rig()
+    draw = drawer(kind)
+    double = CameraRig(rig.intrinsics.double(), rig.cam_to_ego.double(), rig.image_size)
+    one, two = (draw(SMALL_GRID, density, features, r) for r in (rig, double))
+    torch.testing.assert_close(one.features, two.features, atol=1e-5, rtol=1e-5)
+
+
+@every
 def test_gradients_agree_with_finite_differences_along_a_direction(kind: str) -> None:
     """Central differences of a float32 render: 1e-3 relative.
 
@@ -212,6 +240,13 @@ def test_nan_in_the_scene_shows_in_the_picture(kind: str) -> None:
     density[:] = float("nan")
     out = drawer(kind)(SMALL_GRID, density, features, surround_rig())
     assert out.opacity.isnan().any()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if "_cpu" in kind])
+def test_kernels_refuse_scenes_that_are_elsewhere(kind: str) -> None:
+    density, features = (leaf.to("meta") for leaf in random_volume(1))
+    with pytest.raises(ValueError, match="must be on the CPU, got meta"):
+        drawer(kind)(SMALL_GRID, density, features, surround_rig())
 
 
 def test_unknown_names_and_options_are_named() -> None:
