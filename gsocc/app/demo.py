@@ -46,9 +46,9 @@ class DemoPlan:
         steps: Training steps of each system; None takes those of the configuration.
     """
 
-    scenes: int = 6
-    val_scenes: int = 2
-    keyframes: int = 40
+    scenes: int = 18
+    val_scenes: int = 3
+    keyframes: int = 12
     image_size: tuple[int, int] = (96, 160)
     seed: int = 0
     steps: int | None = None

@@ -14,6 +14,7 @@ from gsocc.structures.camera_rig import CameraRig
 from gsocc.structures.voxel_grid import VoxelGrid
 
 _LOG_NEAR, _LOG_FAR = math.log(1.5), math.log(80.0)  # range of the depth guess
+_SURFACE_GAIN = 0.0
 
 
 class OccupancyNet(nn.Module):
@@ -58,6 +59,7 @@ class OccupancyNet(nn.Module):
         self.lift = InterpolationLift(grid)
         voxel_channels = lift_channels + (GUIDANCE_CHANNELS if depth_guided else 0)
         self.decoder = VOXEL_DECODERS[decoder](grid, voxel_channels, num_classes + 1)
+        self.surface_gain = nn.Parameter(torch.tensor(_SURFACE_GAIN)) if depth_guided else None
         self.logit_gain = logit_gain
         self.free_bias = math.log((1 - initial_occupancy) / initial_occupancy)
 
@@ -83,6 +85,10 @@ class OccupancyNet(nn.Module):
         if self.depth_guided:
             maps, raw_depth = maps[:, :, :-1], maps[:, :, -1]
             log_depth = _LOG_NEAR + (_LOG_FAR - _LOG_NEAR) * torch.sigmoid(raw_depth)
-        raw = self.decoder(self.lift(maps, rig, log_depth))
+        voxels = self.lift(maps, rig, log_depth)
+        raw = self.decoder(voxels)
         free = raw[:, -1:] * self.logit_gain + self.free_bias
+        if self.depth_guided:
+            # A surface stands where pixels guess it unless the decoder disagrees: the loss reaches the guess at once.
+            free = free - self.surface_gain * voxels[:, -GUIDANCE_CHANNELS][:, None]
         return torch.cat([raw[:, :-1], free], 1).float()

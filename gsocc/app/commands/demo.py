@@ -12,9 +12,9 @@ def demo(
         "data/demo_world"
     ),
     steps: Annotated[int | None, typer.Option(help="Training steps of each system.", min=1)] = None,
-    scenes: Annotated[int, typer.Option(help="Scenes of the world.", min=2)] = 6,
-    val_scenes: Annotated[int, typer.Option(help="Held-out scenes among them.", min=1)] = 2,
-    keyframes: Annotated[int, typer.Option(help="Key frames per scene.", min=3)] = 40,
+    scenes: Annotated[int, typer.Option(help="Scenes of the world.", min=2)] = 18,
+    val_scenes: Annotated[int, typer.Option(help="Held-out scenes among them.", min=1)] = 3,
+    keyframes: Annotated[int, typer.Option(help="Key frames per scene.", min=3)] = 12,
 ) -> None:
     """Write a synthetic world, train with both renderers, evaluate, and write a report with pictures."""
     from rich.console import Console

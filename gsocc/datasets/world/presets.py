@@ -17,9 +17,9 @@ FASTEST_MPS = 10.0
 SIDE_STREET_M = 95.0
 
 MODERATE = Style(
-    half_width=6.0, walk=2.4, parking=2.2, slot=6.5, parked=0.62, house_height=(4.2, 5.3), house_length=(7.0, 13.0),
-    house_depth=(5.0, 7.0), setback=(0.4, 3.0), fronts=(0.55, 0.2, 0.25), tree_height=(3.6, 5.3),
-    lamp_height=(4.6, 5.2), backdrop=10.0,
+    half_width=5.0, walk=2.4, parking=2.1, slot=6.5, parked=0.3, house_height=(4.2, 5.3), house_length=(7.0, 13.0),
+    house_depth=(5.0, 7.0), setback=(3.5, 7.0), fronts=(0.76, 0.12, 0.12), tree_height=(3.6, 5.3),
+    lamp_height=(4.6, 5.2), backdrop=13.0,
 )  # fmt: skip
 TOWN = Style(
     half_width=6.8, walk=3.2, parking=2.5, slot=6.5, parked=0.5, house_height=(6.0, 22.0), house_length=(9.0, 20.0),
@@ -29,7 +29,7 @@ TOWN = Style(
 
 
 def moderate_scene(rng: np.random.Generator, duration_s: float) -> WorldScene:
-    """Build a winding street of low houses, walls, hedges and trees that line it closely.
+    """Build a winding residential street: low houses behind front lawns, walls, hedges, trees, some parked cars.
 
     Eight classes (car, truck, pedestrian, driveable surface, sidewalk, terrain, manmade, vegetation); nothing is
     higher than the Occ3D grid, no side streets, and the bends keep most of what is seen within 40 m.

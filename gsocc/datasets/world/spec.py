@@ -5,7 +5,7 @@ from typing import Any
 
 from gsocc.errors import UserError
 
-GENERATOR_VERSION = 7  # raise it with every change that alters a file
+GENERATOR_VERSION = 8  # raise it with every change that alters a file
 KEYFRAME_US = 500_000
 CAMERA_HZ = 12
 PRESETS = ("full", "moderate")

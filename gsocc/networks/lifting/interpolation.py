@@ -61,6 +61,7 @@ class InterpolationLift(nn.Module):
         """
         height, width = features.shape[-2:]
         rig = rig.resized((height, width))
+        half_voxel_m = max(self.grid.voxel_m) / 2
         lifted = []
         for b, maps in enumerate(features):
             matrix = self._matrix(rig.item(b))
@@ -73,7 +74,7 @@ class InterpolationLift(nn.Module):
                 per_sample_weights=matrix.weights.to(table.dtype),
             )  # (N, C)
             if log_depth is not None:
-                rows = torch.cat([rows, _guidance(matrix, log_depth[b].flatten(), len(rows))], 1)
+                rows = torch.cat([rows, _guidance(matrix, log_depth[b].flatten(), len(rows), half_voxel_m)], 1)
             lifted.append(rows.t().unflatten(-1, self.grid.shape))
         return torch.stack(lifted)
 
@@ -89,13 +90,17 @@ class InterpolationLift(nn.Module):
         return self._cache[key]
 
 
-def _guidance(matrix: _LiftMatrix, log_depth: Float[Tensor, " P"], count: int) -> Float[Tensor, "N G"]:
+def _guidance(
+    matrix: _LiftMatrix, log_depth: Float[Tensor, " P"], count: int, half_voxel_m: float
+) -> Float[Tensor, "N G"]:
     """Average what the cameras say of a voxel: at the guessed surface, near it, in front of or behind it.
 
-    With q = ln(voxel depth / guessed depth): exp(-(q / w)^2) for a narrow and a wide w, and tanh(q / wide).
+    With q = ln(voxel depth / guessed depth): exp(-(q / w)^2) for a narrow and a wide w, and tanh(q / wide). The narrow
+    one is half a voxel and 4 % of the depth wide, so that some voxel always lies at the surface.
     """
-    narrow, wide = 0.1, 0.4
-    q = matrix.log_depth - log_depth[matrix.columns]  # (M,)
+    wide = 0.4
+    narrow = 0.04 + half_voxel_m * torch.exp(-matrix.log_depth)
+    q = matrix.log_depth - log_depth.index_select(0, matrix.columns)  # (M,)
     entries = torch.stack([(-((q / narrow) ** 2)).exp(), (-((q / wide) ** 2)).exp(), torch.tanh(q / wide)], 1)
     zeros = entries.new_zeros(count, GUIDANCE_CHANNELS)
     return zeros.index_add(0, matrix.rows, entries * matrix.weights[:, None])
