@@ -49,7 +49,6 @@ class ModelConfig(Config):
     pyramid_width: int = 128
     lift_channels: int = 64
     decoder: Literal["bev_unet", "hourglass3d"] = "hourglass3d"
-    depth_guided: bool = False  # pixels guess a depth, voxels learn where they lie relative to it
     initial_occupancy: float = 0.05
     logit_gain: float = 1.0
     classes: tuple[str, ...] = tuple(c for c in OCC3D_CLASSES if c not in ("others", "other_flat"))
@@ -88,7 +87,6 @@ class ObjectiveConfig(Config):
     sky_logit: float = 10.0  # logit of the sky channel where nothing is hit; scaled by 1 - opacity
     far_m: float = 80.0  # depth of the background behind everything
     total_variation: float = 0.01  # of the occupancy probability
-    ray_spread: float = 0.0  # relative variance of depth along a ray: surfaces instead of fog
     entropy: float = 0.0  # of the occupancy probability
 
 

@@ -34,7 +34,6 @@ def build_model(config: OccConfig) -> OccupancyNet:
         pyramid_width=model.pyramid_width,
         lift_channels=model.lift_channels,
         decoder=model.decoder,
-        depth_guided=model.depth_guided,
         initial_occupancy=model.initial_occupancy,
         logit_gain=model.logit_gain,
     )

@@ -1,7 +1,5 @@
 """What stage 2 minimises: the rendered field must explain the neighbouring images and the 2-D labels."""
 
-from dataclasses import replace
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,7 +11,7 @@ from gsocc.losses.photometric import minimum_reprojection, photometric_error, wa
 from gsocc.losses.regularizers import binary_entropy, total_variation
 from gsocc.losses.semantic import semantic_cross_entropy
 from gsocc.losses.smoothness import disparity_smoothness
-from gsocc.structures import CameraRig, RenderOutput, SurroundBatch, VoxelGrid
+from gsocc.structures import RenderOutput, SurroundBatch, VoxelGrid
 from occ_stage.config import ObjectiveConfig
 from occ_stage.model import FieldRenderer, depth_with_background, semantic_logits
 
@@ -42,9 +40,6 @@ class OccObjective:
         self.renderer = renderer
         self.ids = ids
         self.class_weights = class_weights
-        centers = grid.centers_m()
-        distance_m = (centers - centers.new_tensor([1.0, 0.0, 1.5])).norm(dim=-1) / grid.max_m[0]
-        self.distance = torch.stack([distance_m, distance_m**2])[None]  # (1, 2, X, Y, Z)
         # Occ3D id -> channel; classes that the model does not have are not supervised, sky is the last channel.
         self.channel_of = torch.full((NUM_OCC3D_LABELS + 1,), IGNORE, dtype=torch.long)
         self.channel_of[torch.tensor(ids)] = torch.arange(len(ids))
@@ -55,38 +50,18 @@ class OccObjective:
         config = self.config
         logits = model(batch.network_images, batch.intrinsics, batch.cam_to_ego)
         field = OccupancyField.from_logits(self.grid, logits)
-        out, spread = self._render(field, batch.rig)
+        out = self.renderer(field, batch.rig)
         depth_m = depth_with_background(out, config.far_m)
         terms: dict[str, Tensor] = {}
         if config.photometric or config.smoothness:
             terms |= self._image_terms(depth_m, batch)
         if config.semantic:
             terms["semantic"] = config.semantic * self._semantic(out, batch)
-        if spread is not None:
-            terms["ray_spread"] = config.ray_spread * spread
         if config.total_variation:
             terms["total_variation"] = config.total_variation * total_variation(field.occupancy()[:, None])
         if config.entropy:
             terms["entropy"] = config.entropy * binary_entropy(field.occupancy())
         return LossReport(torch.stack(list(terms.values())).sum(), terms)
-
-    def _render(self, field: OccupancyField, rig: CameraRig) -> tuple[RenderOutput, Tensor | None]:
-        """Render, and measure how far the weights of a ray lie apart where that is a term.
-
-        Distance from the rig and its square are composited like any other channels: every renderer gives their means,
-        and with them the variance, without keeping a weight per sample.
-        """
-        if not self.config.ray_spread:
-            return self.renderer(field, rig), None
-        distance = self.distance.to(field.class_logits)
-        channels = distance.expand(len(field.class_logits), -1, -1, -1, -1)
-        out = self.renderer(replace(field, class_logits=torch.cat([field.class_logits, channels], 1)), rig)
-        first, second = out.features[:, :, -2], out.features[:, :, -1]
-        opacity = out.opacity.clamp(min=1e-3)
-        mean = first / opacity
-        variance = (second / opacity - mean**2).clamp(min=0)
-        spread = (out.opacity * variance / (mean**2).clamp(min=1e-4)).mean()
-        return replace(out, features=out.features[:, :, :-2]), spread
 
     def _image_terms(self, depth_m: Tensor, batch: SurroundBatch) -> dict[str, Tensor]:
         """Photometric and smoothness terms, the former averaged over halved sizes."""

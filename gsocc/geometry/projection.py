@@ -37,9 +37,7 @@ def project(
     return homogeneous[..., :2] / z_m.clamp(min=min_z_m)[..., None], z_m
 
 
-def camera_directions(
-    intrinsics: Float[Tensor, "*N 3 3"], image_size: tuple[int, int]
-) -> Float[Tensor, "*N H W 3"]:
+def camera_directions(intrinsics: Float[Tensor, "*N 3 3"], image_size: tuple[int, int]) -> Float[Tensor, "*N H W 3"]:
     """Return K^-1 (u, v, 1) of every pixel centre: multiplied by a depth it gives the point in the camera frame."""
     height, width = image_size
     uv = pixel_centers(height, width, intrinsics.device, intrinsics.dtype)  # (H, W, 2)
@@ -49,9 +47,7 @@ def camera_directions(
     return (uv1 @ inverse.transpose(-1, -2)).unflatten(-2, (height, width))
 
 
-def unproject(
-    depth_m: Float[Tensor, "*N H W"], intrinsics: Float[Tensor, "*N 3 3"]
-) -> Float[Tensor, "*N H W 3"]:
+def unproject(depth_m: Float[Tensor, "*N H W"], intrinsics: Float[Tensor, "*N 3 3"]) -> Float[Tensor, "*N H W 3"]:
     """Return the point of every pixel in the camera frame, in metres, from its depth along the optical axis."""
     height, width = depth_m.shape[-2:]
     return camera_directions(intrinsics, (height, width)) * depth_m[..., None]

@@ -14,8 +14,6 @@ def invert_rigid(a_to_b: Float[Tensor, "*N 4 4"]) -> Float[Tensor, "*N 4 4"]:
     return torch.cat([top, bottom], -2)
 
 
-def transform_points(
-    a_to_b: Float[Tensor, "*N 4 4"], points_a: Float[Tensor, "*N P 3"]
-) -> Float[Tensor, "*N P 3"]:
+def transform_points(a_to_b: Float[Tensor, "*N 4 4"], points_a: Float[Tensor, "*N P 3"]) -> Float[Tensor, "*N P 3"]:
     """Move points from frame a to frame b; leading axes broadcast."""
     return points_a @ a_to_b[..., :3, :3].transpose(-1, -2) + a_to_b[..., None, :3, 3]

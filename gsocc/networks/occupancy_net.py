@@ -7,14 +7,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gsocc.networks.backbones import Backbone
-from gsocc.networks.lifting import GUIDANCE_CHANNELS, InterpolationLift
+from gsocc.networks.lifting import InterpolationLift
 from gsocc.networks.pyramid_head import PyramidHead
 from gsocc.networks.voxel_decoder import VOXEL_DECODERS
 from gsocc.structures.camera_rig import CameraRig
 from gsocc.structures.voxel_grid import VoxelGrid
-
-_LOG_NEAR, _LOG_FAR = math.log(1.5), math.log(80.0)  # range of the depth guess
-_SURFACE_GAIN = 0.0
 
 
 class OccupancyNet(nn.Module):
@@ -29,8 +26,6 @@ class OccupancyNet(nn.Module):
         decoder: Name in `VOXEL_DECODERS`.
         initial_occupancy: Probability that a voxel is solid before training. Too high hides everything behind the
             first voxels; below 1/255 nothing is drawn and nothing is learned.
-        depth_guided: Let each pixel guess its depth and tell voxels where they lie relative to it. A published network
-            learns this inside its 3-D part in many epochs; a small one learns it in minutes this way.
         logit_gain: Factor on the raw free-space output, which speeds up the road from fog to surfaces.
     """
 
@@ -43,7 +38,6 @@ class OccupancyNet(nn.Module):
         pyramid_width: int = 64,
         lift_channels: int = 64,
         decoder: str = "hourglass3d",
-        depth_guided: bool = False,
         initial_occupancy: float = 0.05,
         logit_gain: float = 1.0,
     ) -> None:
@@ -54,12 +48,9 @@ class OccupancyNet(nn.Module):
             raise ValueError(f"OccupancyNet: decoder must be one of {sorted(VOXEL_DECODERS)}, got {decoder!r}")
         self.grid = grid
         self.backbone = backbone
-        self.depth_guided = depth_guided
-        self.pyramid = PyramidHead(backbone.channels, pyramid_width, lift_channels + depth_guided)
+        self.pyramid = PyramidHead(backbone.channels, pyramid_width, lift_channels)
         self.lift = InterpolationLift(grid)
-        voxel_channels = lift_channels + (GUIDANCE_CHANNELS if depth_guided else 0)
-        self.decoder = VOXEL_DECODERS[decoder](grid, voxel_channels, num_classes + 1)
-        self.surface_gain = nn.Parameter(torch.tensor(_SURFACE_GAIN)) if depth_guided else None
+        self.decoder = VOXEL_DECODERS[decoder](grid, lift_channels, num_classes + 1)
         self.logit_gain = logit_gain
         self.free_bias = math.log((1 - initial_occupancy) / initial_occupancy)
 
@@ -81,14 +72,6 @@ class OccupancyNet(nn.Module):
         batch, views, _, height, width = images.shape
         maps = self.pyramid(self.backbone(images.flatten(0, 1))).unflatten(0, (batch, views))
         rig = CameraRig(intrinsics, cam_to_ego, (height, width))
-        maps, log_depth = maps.float(), None
-        if self.depth_guided:
-            maps, raw_depth = maps[:, :, :-1], maps[:, :, -1]
-            log_depth = _LOG_NEAR + (_LOG_FAR - _LOG_NEAR) * torch.sigmoid(raw_depth)
-        voxels = self.lift(maps, rig, log_depth)
-        raw = self.decoder(voxels)
+        raw = self.decoder(self.lift(maps.float(), rig))
         free = raw[:, -1:] * self.logit_gain + self.free_bias
-        if self.depth_guided:
-            # A surface stands where pixels guess it unless the decoder disagrees: the loss reaches the guess at once.
-            free = free - self.surface_gain * voxels[:, -GUIDANCE_CHANNELS][:, None]
         return torch.cat([raw[:, :-1], free], 1).float()

@@ -43,9 +43,7 @@ class CameraRig:
 
     def item(self, index: int) -> "CameraRig":
         """Return batch item `index` as a batch of one."""
-        return CameraRig(
-            self.intrinsics[index : index + 1], self.cam_to_ego[index : index + 1], self.image_size
-        )
+        return CameraRig(self.intrinsics[index : index + 1], self.cam_to_ego[index : index + 1], self.image_size)
 
     def validate(self) -> "CameraRig":
         """Check values, which makes a GPU wait: call it where data enter, not in a training step.

@@ -13,7 +13,6 @@ from gsocc.geometry.se3 import invert_rigid, transform_points
 from gsocc.structures.camera_rig import CameraRig
 from gsocc.structures.voxel_grid import VoxelGrid
 
-GUIDANCE_CHANNELS = 3
 _MAX_CACHED_RIGS = 64
 
 
@@ -24,8 +23,6 @@ class _LiftMatrix:
     columns: Int[Tensor, " M"]  # flat feature pixel (view, v, u)
     weights: Float[Tensor, " M"]
     row_starts: Int[Tensor, " N"]
-    rows: Int[Tensor, " M"]  # voxel of each entry
-    log_depth: Float[Tensor, " M"]  # ln of the voxel centre's depth in the entry's camera, metres
 
 
 class InterpolationLift(nn.Module):
@@ -42,26 +39,15 @@ class InterpolationLift(nn.Module):
         self.grid = grid
         self._cache: OrderedDict[tuple[object, ...], _LiftMatrix] = OrderedDict()
 
-    def forward(
-        self,
-        features: Float[Tensor, "B V C h w"],
-        rig: CameraRig,
-        log_depth: Float[Tensor, "B V h w"] | None = None,
-    ) -> Float[Tensor, "B L X Y Z"]:
+    def forward(self, features: Float[Tensor, "B V C h w"], rig: CameraRig) -> Float[Tensor, "B C X Y Z"]:
         """Lift feature maps whose pixel grid covers the images of `rig`.
 
         Args:
             features: Maps at any fraction of the image size.
             rig: Cameras at their image size; intrinsics are scaled to the feature size here.
-            log_depth: ln of a depth guess per pixel. With it a voxel also learns where it lies relative to the surface
-                that the pixel guesses: `GUIDANCE_CHANNELS` more channels.
-
-        Returns:
-            C channels per voxel, and the guidance behind them.
         """
         height, width = features.shape[-2:]
         rig = rig.resized((height, width))
-        half_voxel_m = max(self.grid.voxel_m) / 2
         lifted = []
         for b, maps in enumerate(features):
             matrix = self._matrix(rig.item(b))
@@ -73,8 +59,6 @@ class InterpolationLift(nn.Module):
                 mode="sum",
                 per_sample_weights=matrix.weights.to(table.dtype),
             )  # (N, C)
-            if log_depth is not None:
-                rows = torch.cat([rows, _guidance(matrix, log_depth[b].flatten(), len(rows), half_voxel_m)], 1)
             lifted.append(rows.t().unflatten(-1, self.grid.shape))
         return torch.stack(lifted)
 
@@ -90,28 +74,12 @@ class InterpolationLift(nn.Module):
         return self._cache[key]
 
 
-def _guidance(
-    matrix: _LiftMatrix, log_depth: Float[Tensor, " P"], count: int, half_voxel_m: float
-) -> Float[Tensor, "N G"]:
-    """Average what the cameras say of a voxel: at the guessed surface, near it, in front of or behind it.
-
-    With q = ln(voxel depth / guessed depth): exp(-(q / w)^2) for a narrow and a wide w, and tanh(q / wide). The narrow
-    one is half a voxel and 4 % of the depth wide, so that some voxel always lies at the surface.
-    """
-    wide = 0.4
-    narrow = 0.04 + half_voxel_m * torch.exp(-matrix.log_depth)
-    q = matrix.log_depth - log_depth.index_select(0, matrix.columns)  # (M,)
-    entries = torch.stack([(-((q / narrow) ** 2)).exp(), (-((q / wide) ** 2)).exp(), torch.tanh(q / wide)], 1)
-    zeros = entries.new_zeros(count, GUIDANCE_CHANNELS)
-    return zeros.index_add(0, matrix.rows, entries * matrix.weights[:, None])
-
-
 @torch.no_grad()
 def build_lift_matrix(grid: VoxelGrid, rig: CameraRig) -> _LiftMatrix:
     """Build the sparse matrix of a rig (batch of one) whose image size is the feature size."""
     height, width = rig.image_size
     centers = grid.centers_m(rig.intrinsics.device).reshape(1, -1, 3)  # (1, N, 3)
-    voxels, columns, weights, depths = [], [], [], []
+    voxels, columns, weights = [], [], []
     for view in range(rig.num_views):
         points = transform_points(invert_rigid(rig.cam_to_ego[0, view])[None], centers)
         pixels, z_m = project(points, rig.intrinsics[0, view][None])
@@ -127,11 +95,10 @@ def build_lift_matrix(grid: VoxelGrid, rig: CameraRig) -> _LiftMatrix:
             column_v = (y0 + dy).clamp(0, height - 1).long()
             voxels.append(voxel)
             columns.append((view * height + column_v) * width + column_u)
-            depths.append(z_m[voxel].log())
             weights.append((fx if dx else 1 - fx) * (fy if dy else 1 - fy))
     voxel, column, weight = torch.cat(voxels), torch.cat(columns), torch.cat(weights)
     entries = torch.bincount(voxel, minlength=centers.shape[1])  # four per camera that sees the voxel
     order = torch.argsort(voxel, stable=True)
     weight = weight / (entries[voxel] / 4)
     row_starts = entries.cumsum(0) - entries
-    return _LiftMatrix(column[order], weight[order], row_starts, voxel[order], torch.cat(depths)[order])
+    return _LiftMatrix(column[order], weight[order], row_starts)
