@@ -100,6 +100,7 @@ class EvaluationConfig(Config):
     threshold_criterion: Literal["iou", "miou"] = "iou"
     lattice: Literal["nearest", "trilinear"] = "nearest"  # how the field is read at Occ3D voxel centres
     depth_size: Size | None = None  # default: native image size
+    ground_z_m: float = 0.0  # height whose voxel layer is the ground; -0.8 in the labels of real nuScenes
 
 
 class OccConfig(Config):

@@ -76,7 +76,7 @@ def evaluate_model(
     if threshold is None and config.evaluation.threshold is None:
         threshold = choose_threshold(predictor)
     value = _value(config, threshold)
-    suite = OccupancySuite().to(predictor.device)
+    suite = OccupancySuite(ground_z_m=config.evaluation.ground_z_m).to(predictor.device)
     dataset = _validation_set(config)
     depth = DepthMetric(dataset.camera_names, protocol=DEPTH_PROTOCOL).to(predictor.device)
     accuracy = torch.zeros(2, dtype=torch.float64)
@@ -169,16 +169,17 @@ def _value(config: OccConfig, threshold: ThresholdChoice | None) -> float:
 
 def evaluate_baselines(config: OccConfig, device: torch.device) -> dict[str, Evaluation]:
     """Score what needs no images: all free, all occupied, a flat plane, the label prior of the training scenes."""
+    ground_z_m = config.evaluation.ground_z_m
     prior = LabelPrior().to(device)
     for batch in _training_truth(config, None, "label prior"):
         prior.update(_truth(batch.to(device)))
     guesses = {
         "all_free": all_free(),
         "all_occupied": all_occupied(),
-        "ground_plane": ground_plane(),
+        "ground_plane": ground_plane(ground_z_m=ground_z_m),
         "label_prior": prior.guess(),
     }
-    suites = {name: OccupancySuite().to(device) for name in guesses}
+    suites = {name: OccupancySuite(ground_z_m=ground_z_m).to(device) for name in guesses}
     dataset = _validation_set(config)
     sweep = GroundPlaneCapSweep(len(dataset.camera_names)).to(device)
     frames = 0
