@@ -1,5 +1,6 @@
 """`gsocc demo`: the whole way, on a synthetic world."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -22,4 +23,4 @@ def demo(
     from gsocc.app.demo import DemoPlan, run_demo
 
     plan = DemoPlan(scenes=scenes, val_scenes=val_scenes, keyframes=keyframes, steps=steps)
-    run_demo(out, world, plan, Console())
+    run_demo(out, world, plan, Console(width=None if sys.stdout.isatty() else 140))
