@@ -224,6 +224,6 @@ def _draw(out: Path, world: Path) -> list[tuple[str, str, Path]]:
             )
             path = out / "pictures" / f"{name}_{scene.name}.png"
             save_png(path, picture)
-            caption = "Images, rendered depth and semantics; voxels within 0.8 m of what a camera saw, predicted and true."
+            caption = "Images, rendered depth and semantics; voxels near what a camera saw (0.8 m), predicted and true."
             pictures.append((f"{name}, held-out {scene.name}", caption, path))
     return pictures
