@@ -9,6 +9,7 @@ from gsocc.datasets.world.materials import MaterialTable
 from gsocc.datasets.world.meshes import Mesh, box, bumpy_box, cylinder, ellipsoid
 from gsocc.datasets.world.people import pedestrian
 from gsocc.datasets.world.placing import Placer
+from gsocc.datasets.world.presets import MODERATE
 from gsocc.datasets.world.roads import LANE_OFFSET_M, Course, drive, straight, town_course, winding_course
 from gsocc.datasets.world.scene import WorldScene
 from gsocc.datasets.world.sensors import CAMERAS, cameras, lidar_rays
@@ -104,7 +105,7 @@ def test_the_ego_drives_in_the_right_lane(winding_street: WorldScene) -> None:
         x, y, _ = winding_street.ego.pose(time_s)
         offset, arc, half, *_ = road_coordinates(winding_street.bare_ground, x, y)
         assert offset == pytest.approx(LANE_OFFSET_M, abs=0.01)
-        assert half == 6.0
+        assert half == MODERATE.half_width
         assert arc == pytest.approx(np.interp(time_s, winding_street.ego.times_s, winding_street.ego.arcs_m), abs=0.02)
 
 
