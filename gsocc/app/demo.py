@@ -27,7 +27,7 @@ NOTES = (
     "The world is moderate: eight classes, nothing taller than the grid (5.4 m), a flat road, static light, perfect "
     "calibration and poses. Training and held-out scenes come from one generator. Numbers on real data will differ.",
     "Both systems train the same network on the same frames in the same order for the same number of steps; only the "
-    "renderer differs. The splat's Gaussians are flat: 0.4 voxel across and 0.22 in height (standard deviation); the volume "
+    "renderer differs. The splat's Gaussians are flat: 0.4 voxel across and 0.22 in height (sigma); the volume "
     "renderer integrates the piecewise constant field cell by cell, so a solid voxel starts half a voxel in front of "
     "its centre. What separates the two in voxel scores is also how a correct depth maps to voxels.",
 )
