@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "losses": {"structures", "geometry"},
     "metrics": {"structures", "geometry"},
     "networks": {"structures", "geometry", "fields"},
-    "renderers": {"structures", "geometry", "fields.base", "kernels"},
+    "renderers": {"structures", "geometry", "fields.base", "fields.ray_rules", "kernels"},
     "engine": set(),
     "viewer": {"structures", "geometry"},
     "app": {"*", "occ_stage", "pose_stage"},

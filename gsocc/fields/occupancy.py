@@ -1,13 +1,13 @@
 """The occupancy field: one free-space logit and K class logits per voxel."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from gsocc.fields.ray_rules import EXPONENTIAL, Exponential, SaturatingSum
 from gsocc.structures.gaussians import VoxelGaussians
 from gsocc.structures.voxel_grid import VoxelGrid
 
@@ -18,24 +18,29 @@ class OccupancyField:
 
     As Gaussians (GSV, arXiv:2408.11447) the opacity of a voxel is ``o``. Along a ray the voxel is a medium of density
     ``sigma = -ln(1 - o) / l`` with l the shortest voxel edge: a ray that crosses it over that length is stopped with
-    probability ``o``, so that one set of logits means the same to both renderers.
+    probability ``o``, so that one set of logits means the same to both renderers. OccNeRF's rule samples ``o`` itself.
 
     Attributes:
         grid: Where the voxels are.
         free_logits: Logit that a voxel is free.
         class_logits: What is composited into semantics; K channels.
+        ray_rule: How rays are stopped.
     """
-
-    ray_rule: ClassVar[str] = "exponential"
 
     grid: VoxelGrid
     free_logits: Float[Tensor, "B X Y Z"]
     class_logits: Float[Tensor, "B K X Y Z"]
+    ray_rule: Exponential | SaturatingSum = EXPONENTIAL
 
     @classmethod
-    def from_logits(cls, grid: VoxelGrid, logits: Float[Tensor, "B L X Y Z"]) -> "OccupancyField":
+    def from_logits(
+        cls,
+        grid: VoxelGrid,
+        logits: Float[Tensor, "B L X Y Z"],
+        ray_rule: Exponential | SaturatingSum = EXPONENTIAL,
+    ) -> "OccupancyField":
         """Wrap a network's output, whose last channel is the free-space logit."""
-        return cls(grid, logits[:, -1], logits[:, :-1])
+        return cls(grid, logits[:, -1], logits[:, :-1], ray_rule)
 
     def occupancy(self) -> Float[Tensor, "B X Y Z"]:
         """Return the probability in [0, 1] that a voxel is solid."""
@@ -45,13 +50,12 @@ class OccupancyField:
         """Return the class logits."""
         return self.class_logits
 
-    def ray_values(self) -> Float[Tensor, "B X Y Z"]:
-        """Return the density in 1/m: -ln(1 - o) is softplus(-free_logits), which cannot overflow."""
-        return F.softplus(-self.free_logits) / min(self.grid.voxel_m)
-
-    def ray_alpha(self, values: Float[Tensor, "*R S"], delta_m: Float[Tensor, "*R S"]) -> Float[Tensor, "*R S"]:
-        """Return ``1 - exp(-sigma delta)``, Eq. 3 of NeRF (arXiv:2003.08934)."""
-        return -torch.expm1(-values * delta_m)
+    def ray_values(self) -> Float[Tensor, "B 1 X Y Z"]:
+        """Return the density in 1/m, or the occupancy where the rule adds up probabilities."""
+        if isinstance(self.ray_rule, SaturatingSum):
+            return self.occupancy()[:, None]
+        # -ln(1 - o) as softplus cannot overflow where o rounds to 1.
+        return F.softplus(-self.free_logits)[:, None] / min(self.grid.voxel_m)
 
     def to_gaussians(self, scale_fraction: tuple[float, float, float]) -> VoxelGaussians:
         """Return one Gaussian per voxel with opacity ``o``; `scale_fraction` is sigma over voxel edge, per axis."""

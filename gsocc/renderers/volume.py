@@ -38,7 +38,7 @@ class TorchVolumeOptions(VolumeOptions):
 
 
 class Volume:
-    """Marches rays through a field with its own `ray_alpha`. Takes the options of `TorchVolumeOptions`."""
+    """Marches rays through a field by its own `ray_rule`. Takes the options of `TorchVolumeOptions`."""
 
     scene_kinds: tuple[type, ...] = (Field,)
 
@@ -56,7 +56,7 @@ class Volume:
         values, features = field.ray_values(), field.features()
         check_rig(rig, values.shape[0], "volume")
         dtype = torch.promote_types(values.dtype, torch.float32)
-        volume = torch.cat([values[:, None].to(dtype), features.to(dtype)], 1)  # (B, 1 + C, X, Y, Z)
+        volume = torch.cat([values.to(dtype), features.to(dtype)], 1)  # (B, L + C, X, Y, Z)
         with full_precision(volume):
             items = [self._render_item(field, volume[b : b + 1], rig.item(b)) for b in range(rig.batch_size)]
         rendered, weights = (torch.stack(parts) for parts in zip(*items, strict=True))
@@ -71,7 +71,7 @@ class Volume:
         )
 
     def _render_item(
-        self, field: Field, volume: Float[Tensor, "1 L X Y Z"], rig: CameraRig
+        self, field: Field, volume: Float[Tensor, "1 LC X Y Z"], rig: CameraRig
     ) -> tuple[Float[Tensor, "R D"], Float[Tensor, "R S"]]:
         pose, intrinsics = rig.cam_to_ego[0].to(volume.dtype), rig.intrinsics[0].to(volume.dtype)  # (V, ...)
         directions = camera_directions(intrinsics, rig.image_size) @ pose[:, None, :3, :3].transpose(-1, -2)
@@ -94,7 +94,7 @@ class Volume:
     def _render_rays(
         self,
         field: Field,
-        volume: Float[Tensor, "1 L X Y Z"],
+        volume: Float[Tensor, "1 LC X Y Z"],
         origins: Float[Tensor, "R 3"],
         rays: Float[Tensor, "R 3"],
     ) -> tuple[Float[Tensor, "R D"], Float[Tensor, "R S"]]:
@@ -107,13 +107,15 @@ class Volume:
         mode = "nearest" if options.interpolation == "nearest" else "bilinear"
         sampled = sample_volume(volume, field.grid, points.reshape(1, -1, 3), mode)[0]  # (L, R * S)
         sampled = sampled.unflatten(-1, depths.shape)  # (L, R, S)
-        alpha = field.ray_alpha(sampled[0], lengths * rays.norm(dim=-1, keepdim=True))
+        values, features = sampled.split([field.ray_rule.channels, len(sampled) - field.ray_rule.channels])
+        speed = rays.norm(dim=-1, keepdim=True)  # metres of way per metre of depth
+        alpha = field.ray_rule.alpha(values, lengths * speed, rays / speed)
         if options.alpha_min > 0.0:
             alpha = torch.where(alpha < options.alpha_min, 0.0, alpha)
         weights, _ = ray_weights(alpha, TRANSMITTANCE_MIN)  # (R, S)
-        features = torch.einsum("rs,crs->rc", weights, sampled[1:])
+        summed = torch.einsum("rs,crs->rc", weights, features)
         rendered = torch.cat(
-            [weights.sum(-1, keepdim=True), (weights * depths).sum(-1, keepdim=True), features], -1
+            [weights.sum(-1, keepdim=True), (weights * depths).sum(-1, keepdim=True), summed], -1
         )  # (R, 2 + C)
         return rendered, weights if options.weights else weights[:, :0]
 

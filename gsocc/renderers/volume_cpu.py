@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from gsocc.fields.base import Field
+from gsocc.fields.ray_rules import Exponential
 from gsocc.kernels.ray_march import march_cells, march_cells_backward, march_uniform, march_uniform_backward
 from gsocc.renderers.base import RendererError, Scene, assemble, check_rig, full_precision, option_names, require_cpu
 from gsocc.renderers.buffers import GradientBuffers, pack_rows
@@ -21,7 +22,7 @@ from gsocc.structures import CameraRig, RenderOutput, VoxelGrid
 
 
 class VolumeCpu:
-    """Marches rays through a field whose `ray_rule` is "exponential": alpha = 1 - exp(-sigma delta).
+    """Marches rays through a field whose `ray_rule` is `Exponential`: alpha = 1 - exp(-sigma delta).
 
     Takes the options of `VolumeOptions`. The march ends once a sample leaves at most 1e-4 of the light, forward and
     backward alike.
@@ -44,13 +45,12 @@ class VolumeCpu:
             ValueError: Also where the field turns values into alpha by another rule.
         """
         field = require_field(scene, "volume_cpu")
-        rule = getattr(field, "ray_rule", None)
-        if rule != "exponential":
+        if not isinstance(field.ray_rule, Exponential):
             raise RendererError(
-                f"volume_cpu: {type(field).__name__} has ray_rule {rule!r}, the kernels know 'exponential' "
-                f"(alpha = 1 - exp(-sigma delta)); renderer 'volume' draws any rule"
+                f"volume_cpu: {type(field).__name__} has ray_rule {field.ray_rule}, the kernels know Exponential(); "
+                f"renderer 'volume' draws any rule"
             )
-        density, features = field.ray_values().float(), field.features().float()
+        density, features = field.ray_values()[:, 0].float(), field.features().float()
         require_cpu(density, "volume_cpu")
         check_rig(rig, density.shape[0], "volume_cpu")
         check_densities(density, "volume_cpu")

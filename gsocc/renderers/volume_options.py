@@ -59,10 +59,11 @@ def require_field(scene: object, renderer: str) -> Field:
     if not isinstance(scene, Field):
         refuse(scene, renderer, (Field,))
     values, features = scene.ray_values(), scene.features()
-    grid = scene.grid.shape
-    if tuple(values.shape[1:]) != grid or tuple(features.shape[2:]) != grid or len(values) != len(features):
+    grid, channels = scene.grid.shape, scene.ray_rule.channels
+    fits = tuple(values.shape[1:]) == (channels, *grid) and tuple(features.shape[2:]) == grid
+    if not fits or len(values) != len(features):
         raise RendererError(
-            f"{renderer}: expected ray_values (B, *{grid}) and features (B, C, *{grid}), "
+            f"{renderer}: expected ray_values (B, {channels}, *{grid}) and features (B, C, *{grid}), "
             f"got {tuple(values.shape)} and {tuple(features.shape)}"
         )
     return scene

@@ -17,8 +17,9 @@ def test_crossing_a_voxel_stops_the_share_its_opacity_says() -> None:
     """Alpha over the shortest edge equals o = 1 - sigmoid(free logit)."""
     for free in (-3.0, 0.0, 2.0):
         field = _field(free)
-        alpha = field.ray_alpha(field.ray_values(), torch.full_like(field.free_logits, 0.4))
-        torch.testing.assert_close(alpha, field.occupancy(), atol=1e-6, rtol=0)
+        values = field.ray_values()[0].flatten(1)  # (1, S)
+        alpha = field.ray_rule.alpha(values, torch.full_like(values[0], 0.4), torch.tensor([1.0, 0.0, 0.0]))
+        torch.testing.assert_close(alpha, field.occupancy().flatten(), atol=1e-6, rtol=0)
         torch.testing.assert_close(field.to_gaussians((0.3, 0.3, 0.3)).opacities, field.occupancy())
 
 

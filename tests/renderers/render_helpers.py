@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from gsocc.fields.ray_rules import Exponential, RayRule
 from gsocc.renderers import build_renderer
 from gsocc.structures import CameraRig, Gaussians, RenderOutput, VoxelGaussians, VoxelGrid
 
@@ -30,20 +31,17 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 class DensityField:
     """The simplest field: density and features per voxel."""
 
-    ray_rule: ClassVar[str] = "exponential"
+    ray_rule: ClassVar[RayRule] = Exponential()
 
     grid: VoxelGrid
     density: Tensor
     channels: Tensor
 
     def ray_values(self) -> Tensor:
-        return self.density
+        return self.density[:, None]
 
     def features(self) -> Tensor:
         return self.channels
-
-    def ray_alpha(self, values: Tensor, delta_m: Tensor) -> Tensor:
-        return -torch.expm1(-values * delta_m)
 
     def occupancy(self) -> Tensor:
         return -torch.expm1(-self.density * min(self.grid.voxel_m))

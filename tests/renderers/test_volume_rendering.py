@@ -7,6 +7,7 @@ import torch
 from render_helpers import SMALL_GRID, DensityField, forward_rig, random_gaussians, random_volume, surround_rig
 from render_helpers import weighted_sum as weigh
 
+from gsocc.fields.ray_rules import ShiftedSoftplus
 from gsocc.geometry.projection import camera_directions
 from gsocc.renderers import build_renderer
 from gsocc.structures import RenderOutput, VoxelGrid
@@ -149,10 +150,10 @@ def test_weights_are_returned_where_they_are_asked_for() -> None:
 
 def test_the_kernels_refuse_another_ray_rule_and_point_to_torch() -> None:
     class Other(DensityField):
-        ray_rule = "neus"
+        ray_rule = ShiftedSoftplus()
 
     field = Other(SMALL_GRID, *random_volume(1))
-    with pytest.raises(ValueError, match=r"ray_rule 'neus', .*renderer 'volume' draws any rule"):
+    with pytest.raises(ValueError, match=r"ray_rule ShiftedSoftplus.*, .*renderer 'volume' draws any rule"):
         build_renderer("volume_cpu").render(field, surround_rig())
     assert build_renderer("volume", step_m=1.0).render(field, surround_rig()).opacity.max() > 0.0
 
@@ -174,5 +175,5 @@ def test_densities_that_cannot_be_are_refused(value: float) -> None:
 @both
 def test_volumes_that_do_not_fit_their_grid_are_refused(name: str) -> None:
     density, features = random_volume(1)
-    with pytest.raises(ValueError, match=r"expected ray_values \(B, \*\(10, 10, 8\)\)"):
+    with pytest.raises(ValueError, match=r"expected ray_values \(B, 1, \*\(10, 10, 8\)\)"):
         build_renderer(name).render(DensityField(SMALL_GRID, density[..., :7], features), surround_rig())
