@@ -1,17 +1,17 @@
 """`gsocc bench`: measure, on the machine at hand, what the documentation claims."""
 
+import math
 import re
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gsocc.errors import UserError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from gsocc.app.render_benchmark import Row
+    from gsocc.app.benchmark.tables import Sheet
 
 
 def render(
@@ -19,54 +19,94 @@ def render(
     size: Annotated[list[str] | None, typer.Option(metavar="HxW", help="Images; may be repeated.")] = None,
     scene: Annotated[list[str] | None, typer.Option(help="untrained, early or street; may be repeated.")] = None,
     renderer: Annotated[
-        list[str] | None,
-        typer.Option(help="splat_cpu_cached, splat_cpu, volume_cpu, volume_cpu_cells, volume; may be repeated."),
+        list[str] | None, typer.Option(help="Only these; the first is the reference of the ratios; may be repeated.")
     ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Every published grid and size; hours on a CPU.")] = False,
+    scale_down: Annotated[
+        int | None, typer.Option(min=1, help="Divide image heights and widths; default: 1, but 2 for a plain CPU run.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; default: cuda where there is one.")] = None,
     channels: Annotated[int, typer.Option(min=0, help="Feature channels, beside depth.")] = 18,
-    scale: Annotated[float, typer.Option(help="Standard deviation of a splat over the voxel edge.")] = 0.3,
+    scale: Annotated[
+        list[float] | None, typer.Option(help="Standard deviation of a splat over the voxel edge; may be repeated.")
+    ] = None,
     step_m: Annotated[float, typer.Option(help="Spacing of the volume renderers' samples, in metres.")] = 0.4,
-    repeats: Annotated[int, typer.Option(min=1, help="Most repetitions of a measurement.")] = 5,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads; default: one per core.")] = None,
+    cache_max_gb: Annotated[float, typer.Option(help="What a cached splat may hold, in 1e9 bytes.")] = 2.0,
+    repeats: Annotated[int, typer.Option(min=1, help="Most rounds; every renderer runs once in each.")] = 11,
+    enough_s: Annotated[float, typer.Option(help="A renderer sits out once it has run this long in a case.")] = 5.0,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: one per core.")] = None,
+    threads_scaling: Annotated[bool, typer.Option("--threads-scaling", help="Measure with one thread too.")] = False,
     forward_only: Annotated[bool, typer.Option("--forward-only", help="Leave the gradient out.")] = False,
     json: Annotated[Path | None, typer.Option(help="Also write the figures to this file.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Also write the tables into this page, between its marks for this benchmark.")
+    ] = None,
 ) -> None:
-    """Compare the renderers on the CPU: six cameras, equal grid, images, channels and scene, in one run.
+    """Compare the renderers: six cameras, equal grid, images, channels and scene, in one run.
 
-    The default images have half the published height and width (180x320), so that it takes minutes.
+    Renderers take turns, so that whatever disturbs the machine disturbs all of them. Without --size a CPU draws images
+    of half the published height and width, so that a run takes minutes; tables and JSON say so.
     """
-    import numba
-    import torch
+    from gsocc.app.benchmark.contenders import Settings, choose_contenders
+    from gsocc.app.benchmark.render import PUBLISHED_GRIDS, PUBLISHED_SIZES, benchmark, cases, report
+    from gsocc.app.benchmark.render_tables import compare, sheets
+    from gsocc.app.benchmark.scenes import SCENES
+    from gsocc.app.benchmark.stopwatch import choose_device, choose_threads
+
+    if full and (grid or size):
+        raise UserError("--full: stands for every --grid and --size; leave those out, or --full")
+    chosen, most = choose_device(device), choose_threads(threads)
+    settings = Settings(
+        device=chosen,
+        threads=tuple(dict.fromkeys((1, most))) if threads_scaling else (most,),
+        channels=channels,
+        scales=_scales(scale or [0.3]),
+        step_m=step_m,
+        cache_max_gb=cache_max_gb,
+        backward=not forward_only,
+        repeats=repeats,
+        enough_s=enough_s,
+    )
+    divisor = scale_down or (2 if chosen == "cpu" and not full and not size else 1)
+    grids = PUBLISHED_GRIDS if full else [_three(text) for text in grid or ["16x200x200"]]
+    sizes = PUBLISHED_SIZES if full else [_two("--size", text) for text in size or ["180x320"]]
+    todo = cases(grids, sizes, scene or SCENES, divisor)
+    rows = benchmark(todo, choose_contenders(renderer, settings), settings)
+    result = {**report(rows, settings, divisor), "ratios": [one.as_json() for one in compare(rows)]}
+    spacing = f"step {step_m:g} m; medians of up to {repeats} rounds in turn"
+    intro = f"{_machine(result)}. Six cameras, {channels} channels + depth, {spacing}."
+    _publish(result, sheets(rows, divisor, chosen), intro, f"bench render {chosen}", json, markdown)
+
+
+def _publish(
+    result: dict[str, Any], tables: "list[Sheet]", intro: str, name: str, json: Path | None, markdown: Path | None
+) -> None:
+    """Print the tables, and write what was asked for."""
     from rich.console import Console
 
-    from gsocc.app.render_benchmark import SCENES, Settings, benchmark, contenders, machine, report
+    from gsocc.app.benchmark import tables as writing
     from gsocc.files import write_json
 
-    if threads is not None:
-        most = numba.get_num_threads()
-        if threads > most:
-            raise UserError(f"--threads: numba may use {most} here (NUMBA_NUM_THREADS), got {threads}")
-        numba.set_num_threads(threads)
-        torch.set_num_threads(threads)
-    settings = Settings(channels, scale, step_m, repeats, not forward_only)
-    rows = benchmark(
-        grids=[_three(text) for text in grid or ["16x200x200"]],
-        sizes=[_two(text) for text in size or ["90x160"]],
-        scenes=scene or SCENES,
-        names=renderer or tuple(contenders(settings)),
-        settings=settings,
-    )
-    console = Console()
-    about = machine()
-    console.print(
-        f"{about['device']}, {about['threads']} threads, torch {about['torch']}, numba {about['numba']}; {channels} "
-        f"channels + depth, sigma {scale:g} voxel, step {step_m:g} m; ratios are of CPU seconds",
-        soft_wrap=True,
-        highlight=False,
-    )
-    for case in dict.fromkeys((row.grid, row.size, row.scene) for row in rows):
-        console.print(_table([row for row in rows if (row.grid, row.size, row.scene) == case]))
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    console.print(intro, soft_wrap=True, highlight=False)
+    for sheet in tables:
+        console.print(writing.rich_table(sheet), highlight=False)
     if json is not None:
-        write_json(json, report(rows, settings))
+        write_json(json, result)
+    if markdown is not None:
+        writing.write_markdown(markdown, name, f"{intro}\n\n{writing.markdown(tables)}")
+
+
+def _machine(result: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {result[name]}" for name in ("torch", "numba", "cuda") if name in result)
+    return f"{result['device']}, {result['threads']} threads, {versions}"
+
+
+def _scales(values: list[float]) -> tuple[float, ...]:
+    for value in values:
+        if not 0.0 < value < math.inf:
+            raise UserError(f"--scale: expected a positive number, got {value}")
+    return tuple(dict.fromkeys(values))
 
 
 def _three(text: str) -> tuple[int, int, int]:
@@ -76,39 +116,11 @@ def _three(text: str) -> tuple[int, int, int]:
     return int(match[1]), int(match[2]), int(match[3])
 
 
-def _two(text: str) -> tuple[int, int]:
+def _two(flag: str, text: str) -> tuple[int, int]:
     match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
     if match is None:
-        raise UserError(f"--size: expected HxW like 180x320, got {text!r}")
+        raise UserError(f"{flag}: expected HxW like 180x320, got {text!r}")
     return int(match[1]), int(match[2])
-
-
-def _table(rows: "list[Row]") -> "Table":
-    """Return one case as a table; ratios are of CPU time, which other programs do not stretch, to the first row."""
-    from rich import box
-    from rich.table import Table
-
-    first = rows[0]
-    title = f"grid {first.grid}, images {first.size}, scene {first.scene}"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
-    table.add_column("renderer", no_wrap=True)
-    for name in ("fwd s", "CPU s", "ratio", "+ bwd s", "CPU s", "ratio", "first s", "GB"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(
-            row.renderer,
-            *_three_cells(row.forward_s, row.forward_cpu_s, first.forward_cpu_s),
-            *_three_cells(row.forward_backward_s, row.forward_backward_cpu_s, first.forward_backward_cpu_s),
-            f"{row.first_s:.2f}",
-            "-" if row.peak_memory_gb is None else f"{row.peak_memory_gb:.2f}",
-        )
-    return table
-
-
-def _three_cells(wall_s: float | None, cpu_s: float | None, first_cpu_s: float | None) -> tuple[str, str, str]:
-    if wall_s is None or cpu_s is None or first_cpu_s is None:
-        return "-", "-", "-"
-    return f"{wall_s:.3f}", f"{cpu_s:.3f}", f"{cpu_s / first_cpu_s:.2f}"
 
 
 def occ(

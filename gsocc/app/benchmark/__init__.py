@@ -1,0 +1,1 @@
+"""What `gsocc bench` measures: renderers side by side, and whole training steps."""
