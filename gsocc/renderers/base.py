@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any, NoReturn, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from gsocc.errors import UserError
@@ -139,8 +139,8 @@ def check_opacities(opacities: Float[Tensor, "*any"], renderer: str) -> None:
         raise RendererError(f"{renderer}: opacities must lie in [0, 1], got {bad:g}; logits need a sigmoid first")
 
 
-def check_gaussians(scene: Gaussians, renderer: str) -> None:
-    """Check shapes and values of free Gaussians before they reach a kernel.
+def check_gaussians(scene: Gaussians, num_views: int, renderer: str) -> None:
+    """Check shapes and values of free Gaussians before they reach a kernel; values only on the CPU.
 
     Raises:
         ValueError: Naming the field, the first Gaussian at fault and its value.
@@ -150,22 +150,45 @@ def check_gaussians(scene: Gaussians, renderer: str) -> None:
         shape = tuple(getattr(scene, name).shape)
         if shape[:2] != (batch, count):
             raise RendererError(f"{renderer}: {name} must start with ({batch}, {count}) like means, got {shape}")
+    given = scene.covariances
+    if given is not None:
+        views = sorted({1, num_views})
+        if given.shape[0] != batch or given.shape[1] not in views or given.shape[2:] != (count, 3, 3):
+            raise RendererError(
+                f"{renderer}: covariances must be ({batch}, {' or '.join(map(str, views))}, {count}, 3, 3): batch, one "
+                f"or all views, Gaussians; got {tuple(given.shape)}"
+            )
     if scene.means.is_cuda or count == 0:
         return
     check_opacities(scene.opacities, renderer)
-    rules = {
-        "means": (~torch.isfinite(scene.means).all(-1), "finite"),
-        "scales": (~(torch.isfinite(scene.scales) & (scene.scales > 0)).all(-1), "finite and positive"),
-        "quats": (
-            ~(scene.quats.square().sum(-1) > 1e-16) | ~torch.isfinite(scene.quats).all(-1),
-            "finite and not zero",
-        ),
-    }
+    rules = {"means": (~torch.isfinite(scene.means).all(-1), "finite")}
+    if given is None:
+        rules["scales"] = (~(torch.isfinite(scene.scales) & (scene.scales > 0)).all(-1), "finite and positive")
+        usable = (scene.quats.square().sum(-1) > 1e-16) & torch.isfinite(scene.quats).all(-1)
+        rules["quats"] = (~usable, "finite and not zero")
+    else:
+        rules["covariances"] = (_not_covariance(given), "finite, symmetric and positive definite")
     for name, (bad, expected) in rules.items():
         if bool(bad.any()):
-            b, n = bad.nonzero()[0].tolist()
-            value = getattr(scene, name)[b, n].tolist()
-            raise RendererError(f"{renderer}: {name} must be {expected}, got {value} in Gaussian {n} of item {b}")
+            b, *view, n = at = bad.nonzero()[0].tolist()
+            where = f"Gaussian {n} of " + (f"view {view[0]} of " if view else "") + f"item {b}"
+            value = getattr(scene, name)[tuple(at)].tolist()
+            raise RendererError(f"{renderer}: {name} must be {expected}, got {value} in {where}")
+
+
+def _not_covariance(given: Float[Tensor, "B V N 3 3"]) -> Bool[Tensor, "B V N"]:
+    """Return where matrices are not finite, not symmetric or have a negative principal minor.
+
+    Minors may be negative by rounding: a disk a thousandth as thick as wide is a covariance.
+    """
+    slack = 1e-5
+    a, b, c = given.diagonal(dim1=-2, dim2=-1).unbind(-1)
+    skew = (given - given.transpose(-1, -2)).abs().amax((-1, -2))
+    good = (a > 0) & (b > 0) & (c > 0) & (skew <= slack * torch.maximum(torch.maximum(a, b), c))
+    for i, j, product in ((0, 1, a * b), (0, 2, a * c), (1, 2, b * c)):
+        good &= product - given[..., i, j] * given[..., j, i] >= -slack * product
+    good &= torch.linalg.det(given.double()) >= -slack * (a * b * c).double()
+    return ~good
 
 
 def check_voxel_gaussians(scene: VoxelGaussians, renderer: str) -> None:

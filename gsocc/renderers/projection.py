@@ -6,12 +6,13 @@ Follows gsplat 1.5.3 (`fully_fused_projection`, pinhole), which follows Zwicker 
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gsocc.geometry.quaternion import quat_to_matrix
 from gsocc.geometry.se3 import invert_rigid, transform_points
 from gsocc.renderers.constants import EXTENT_SIGMAS, FRUSTUM_MARGIN
+from gsocc.structures import Gaussians
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,25 @@ def covariances(quats: Float[Tensor, "N 4"], scales: Float[Tensor, "N 3"]) -> Fl
     """Return R S S^T R^T in m^2 from rotations (w, x, y, z) and standard deviations in metres."""
     factor = quat_to_matrix(quats) * scales[:, None, :]  # (N, 3, 3)
     return factor @ factor.transpose(-1, -2)
+
+
+def view_covariances(
+    scene: Gaussians, item: int, view: int, ids: Int[Tensor, " M"] | slice = slice(None)
+) -> Float[Tensor, "M 3 3"]:
+    """Return the covariances (m^2) of one batch item for one view: those of the scene, or R S S^T R^T.
+
+    Given ones are made symmetric, so that every renderer sends the same gradient to both halves of the matrix.
+
+    Args:
+        scene: The Gaussians.
+        item: Batch item.
+        view: View, for covariances that are given per view.
+        ids: Which Gaussians; all of them by default.
+    """
+    if scene.covariances is None:
+        return covariances(scene.quats[item, ids], scene.scales[item, ids])
+    given = scene.covariances[item, view if scene.covariances.shape[1] > 1 else 0, ids]
+    return 0.5 * (given + given.transpose(-1, -2))
 
 
 def project_gaussians(

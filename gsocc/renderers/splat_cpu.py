@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gsocc.renderers.base import (
     Scene,
@@ -57,22 +58,14 @@ class SplatCpu:
         if not isinstance(scene, Gaussians):
             refuse(scene, "splat_cpu", self.scene_kinds)
         require_cpu(scene.means, "splat_cpu")
-        check_gaussians(scene, "splat_cpu")
+        check_gaussians(scene, rig.num_views, "splat_cpu")
         check_rig(rig, scene.means.shape[0], "splat_cpu")
         with full_precision(scene.means):
             return self._render_tiles(scene, rig)
 
     def _render_tiles(self, scene: Gaussians, rig: CameraRig) -> RenderOutput:
         items = [
-            splat_tiles(
-                scene.means[index].float(),
-                scene.quats[index].float(),
-                scene.scales[index].float(),
-                scene.opacities[index].float(),
-                scene.features[index].float(),
-                rig.item(index),
-                self.options,
-            )
+            splat_tiles(scene.item(index).map(Tensor.float), rig.item(index), self.options)
             for index in range(rig.batch_size)
         ]
         features, depth, opacity = (torch.stack(parts) for parts in zip(*items, strict=True))

@@ -67,7 +67,7 @@ class SplatGsplat:
                 f"splat_gsplat: the scene must be on a CUDA device, got {scene.means.device}; renderer 'splat_cpu' "
                 f"runs on a CPU"
             )
-        check_gaussians(scene, "splat_gsplat")
+        check_gaussians(scene, rig.num_views, "splat_gsplat")
         check_rig(rig, scene.means.shape[0], "splat_gsplat")
         with full_precision(scene.means):
             return self._rasterize(scene, rig)

@@ -23,7 +23,7 @@ from gsocc.renderers.base import (
 )
 from gsocc.renderers.compositing import ray_weights
 from gsocc.renderers.constants import ALPHA_MIN, TRANSMITTANCE_MIN
-from gsocc.renderers.projection import covariances, project_gaussians
+from gsocc.renderers.projection import project_gaussians, view_covariances
 from gsocc.structures import CameraRig, Gaussians, RenderOutput, VoxelGaussians
 
 
@@ -47,7 +47,7 @@ class SplatTorch:
             scene = scene.to_gaussians()
         if not isinstance(scene, Gaussians):
             refuse(scene, "splat_torch", self.scene_kinds)
-        check_gaussians(scene, "splat_torch")
+        check_gaussians(scene, rig.num_views, "splat_torch")
         check_rig(rig, scene.means.shape[0], "splat_torch")
         with full_precision(scene.means):
             items = [
@@ -65,7 +65,7 @@ class SplatTorch:
         means = scene.means[item]
         projected = project_gaussians(
             means,
-            covariances(scene.quats[item], scene.scales[item]),
+            view_covariances(scene, item, view),
             rig.intrinsics[item, view].to(means.dtype),
             rig.cam_to_ego[item, view].to(means.dtype),
             rig.image_size,

@@ -16,28 +16,18 @@ from gsocc.kernels.tile_splat import TILE, bin_tiles, measure, splat_backward, s
 from gsocc.renderers.base import SplatOptions
 from gsocc.renderers.buffers import GradientBuffers, pack_rows
 from gsocc.renderers.constants import ALPHA_MIN, EXTENT_SIGMAS, FRUSTUM_MARGIN, TRANSMITTANCE_MIN
-from gsocc.renderers.projection import covariances, project_gaussians
-from gsocc.structures import CameraRig
+from gsocc.renderers.projection import project_gaussians, view_covariances
+from gsocc.structures import CameraRig, Gaussians
 
 
 def splat_tiles(
-    means: Float[Tensor, "N 3"],
-    quats: Float[Tensor, "N 4"],
-    scales: Float[Tensor, "N 3"],
-    opacities: Float[Tensor, " N"],
-    features: Float[Tensor, "N C"],
-    rig: CameraRig,
-    options: SplatOptions,
+    scene: Gaussians, rig: CameraRig, options: SplatOptions
 ) -> tuple[Float[Tensor, "V C H W"], Float[Tensor, "V H W"], Float[Tensor, "V H W"]]:
     """Splat the Gaussians of one batch item into every view, differentiably in all of them.
 
     Args:
-        means: Centres in metres, ego frame; all tensors are float32 on the CPU.
-        quats: Rotations (w, x, y, z).
-        scales: Standard deviations in metres.
-        opacities: In [0, 1].
-        features: Channels per Gaussian.
-        rig: Cameras of one batch item.
+        scene: One batch item, float32 on the CPU.
+        rig: Its cameras.
         options: Near plane, blur and alpha limit.
 
     Returns:
@@ -48,10 +38,10 @@ def splat_tiles(
     # Views are projected one after the other, each only what it may see, which bounds the memory of the graph.
     ids, means2d, conics, depths = [], [], [], []
     for view in range(rig.num_views):
-        seen = _candidates(means, scales, opacities, rig, view, options)
+        seen = _candidates(scene, rig, view, options)
         projected = project_gaussians(
-            means[seen],
-            covariances(quats[seen], scales[seen]),
+            scene.means[0, seen],
+            view_covariances(scene, 0, view, seen),
             rig.intrinsics[0, view].float(),
             rig.cam_to_ego[0, view].float(),
             rig.image_size,
@@ -66,28 +56,25 @@ def splat_tiles(
         depths.append(projected.depths_m[kept])
     view_start = np.cumsum([0, *(len(part) for part in ids)], dtype=np.int64)
     features, depth, opacity = _SplatTiles.apply(
-        torch.cat(means2d), torch.cat(conics), torch.cat(depths), opacities, features,
+        torch.cat(means2d), torch.cat(conics), torch.cat(depths), scene.opacities[0], scene.features[0],
         torch.cat(ids).to(torch.int32), view_start, rig.image_size, options.alpha_max,
     )  # fmt: skip
     return features, depth, opacity
 
 
 @torch.no_grad()
-def _candidates(
-    means: Float[Tensor, "N 3"],
-    scales: Float[Tensor, "N 3"],
-    opacities: Float[Tensor, " N"],
-    rig: CameraRig,
-    view: int,
-    options: SplatOptions,
-) -> Int[Tensor, " M"]:
+def _candidates(scene: Gaussians, rig: CameraRig, view: int, options: SplatOptions) -> Int[Tensor, " M"]:
     """Return the Gaussians that may be seen, by an upper bound of their extent that needs no rotation."""
+    means, opacities = scene.means[0], scene.opacities[0]
     height, width = rig.image_size
     k = rig.intrinsics[0, view].float()
     x, y, z = transform_points(invert_rigid(rig.cam_to_ego[0, view].float()), means).unbind(-1)
     visible = (z > options.near_m) & ~(opacities < ALPHA_MIN)
     z = torch.where(visible, z, torch.ones_like(z))
-    variance = scales.amax(-1).square()
+    if scene.covariances is None:
+        variance = scene.scales[0].amax(-1).square()
+    else:  # no eigenvalue is larger than their sum
+        variance = view_covariances(scene, 0, view).diagonal(dim1=-2, dim2=-1).sum(-1)
     for along, focal, centre, size in ((x, k[0, 0], k[0, 2], width), (y, k[1, 1], k[1, 2], height)):
         slope = along / z
         # |row of J|^2 times the largest variance bounds the variance in the image; x / z is clamped as in EWA.

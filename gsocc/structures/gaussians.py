@@ -1,6 +1,7 @@
 """Gaussians: free ones, and those that sit on a voxel grid."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Float
@@ -19,6 +20,8 @@ class Gaussians:
         scales: Standard deviations along the rotated axes in metres, positive.
         opacities: Peak opacities in [0, 1].
         features: What is composited: colours, logits or any other channels.
+        covariances: Sigma in m^2, symmetric and positive definite, one for every view or V = 1 for all: shapes that
+            depend on the camera. Where they are given, quats and scales are not used.
     """
 
     means: Float[Tensor, "B N 3"]
@@ -26,6 +29,16 @@ class Gaussians:
     scales: Float[Tensor, "B N 3"]
     opacities: Float[Tensor, "B N"]
     features: Float[Tensor, "B N C"]
+    covariances: Float[Tensor, "B V N 3 3"] | None = None
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Gaussians":
+        """Return the scene with a function applied to each of its tensors: a move, a cast, a detachment."""
+        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Gaussians(**{name: function(tensor) for name, tensor in tensors.items() if tensor is not None})
+
+    def item(self, index: int) -> "Gaussians":
+        """Return batch item `index` as a batch of one."""
+        return self.map(lambda tensor: tensor[index : index + 1])
 
 
 @dataclass(frozen=True)

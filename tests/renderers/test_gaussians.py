@@ -1,7 +1,7 @@
 """Free Gaussians: cases solved by hand, invariants, and agreement of the kernels with the oracle."""
 
 import math
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -101,7 +101,7 @@ def test_a_turned_gaussian_turns_in_the_image(name: str) -> None:
 def test_order_of_gaussians_does_not_matter(name: str, seed: int) -> None:
     scene = random_gaussians(60, 3, seed)
     order = torch.randperm(60, generator=torch.Generator().manual_seed(seed))
-    shuffled = Gaussians(*(getattr(scene, f.name)[:, order] for f in fields(scene)))
+    shuffled = scene.map(lambda tensor: tensor[:, order])
     one, two = (render(name, s, surround_rig()) for s in (scene, shuffled))
     torch.testing.assert_close(one.features, two.features)
     torch.testing.assert_close(one.depth_m, two.depth_m)
@@ -168,17 +168,22 @@ def test_extreme_sizes_and_opacities_stay_finite(name: str, opacity: float, scal
 
 
 def leaves_of(scene: Gaussians, dtype: torch.dtype) -> Gaussians:
-    return Gaussians(*(getattr(scene, f.name).detach().to(dtype, copy=True).requires_grad_() for f in fields(scene)))
+    return scene.map(lambda tensor: tensor.detach().to(dtype, copy=True).requires_grad_())
 
 
 @pytest.mark.parametrize("alpha_max", [0.999, 0.3])
 @pytest.mark.parametrize("image_size", [(12, 20), (33, 19)])
-def test_kernels_agree_with_the_oracle_in_value_and_gradient(alpha_max: float, image_size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("given", [False, True])
+def test_kernels_agree_with_the_oracle_in_value_and_gradient(
+    given: bool, alpha_max: float, image_size: tuple[int, int]
+) -> None:
     """float32 against float64: 1e-4 of the largest gradient, which sums hundreds of pixels; values to 2e-5.
 
     alpha_max 0.3 makes the clamp bind in many pixels, where no gradient passes to opacity and shape.
     """
     scene, rig = random_gaussians(150, 5), surround_rig(image_size)
+    if given:
+        scene = replace(with_covariances(scene), quats=scene.quats, scales=scene.scales)
     ours, oracle = leaves_of(scene, torch.float32), leaves_of(scene, torch.float64)
     one = render("splat_cpu", ours, rig, alpha_max=alpha_max)
     two = render("splat_torch", oracle, rig, alpha_max=alpha_max)
@@ -186,16 +191,18 @@ def test_kernels_agree_with_the_oracle_in_value_and_gradient(alpha_max: float, i
         torch.testing.assert_close(getattr(one, part).double(), getattr(two, part), atol=2e-5, rtol=2e-5)
     (weighted_sum(one) + one.depth_m.double().sum()).backward()
     (weighted_sum(two) + two.depth_m.sum()).backward()
-    for f in fields(scene):
-        measured, expected = getattr(ours, f.name).grad, getattr(oracle, f.name).grad
+    shape = ["covariances"] if given else ["quats", "scales"]
+    for field in ["means", "opacities", "features", *shape]:
+        measured, expected = getattr(ours, field).grad, getattr(oracle, field).grad
         assert expected.abs().max() > 0.0
         torch.testing.assert_close(
-            measured.double(), expected, atol=1e-4 * expected.abs().max().item(), rtol=1e-3, msg=f.name
+            measured.double(), expected, atol=1e-4 * expected.abs().max().item(), rtol=1e-3, msg=field
         )
 
 
-def test_oracle_agrees_with_finite_differences() -> None:
-    """float64 through projection and compositing. Wide footprints keep alphas off the cut at 1 / 255."""
+@pytest.mark.parametrize("given", [False, True])
+def test_oracle_agrees_with_finite_differences(given: bool) -> None:
+    """float64 through projection and compositing, poses included; wide footprints keep alphas off the 1 / 255 cut."""
     torch.manual_seed(1)
     scene = Gaussians(
         means=torch.tensor([[[4.0, 0.1, 0.1], [4.5, -0.2, 0.05], [5.0, 0.05, -0.1]]]),
@@ -205,13 +212,18 @@ def test_oracle_agrees_with_finite_differences() -> None:
         features=torch.randn(1, 3, 2),
     )
     rig = forward_rig((3, 5), 8.0)
-    double = leaves_of(scene, torch.float64)
+    double = leaves_of(replace(with_covariances(scene), quats=scene.quats, scales=scene.scales), torch.float64)
+    shape = ["covariances"] if given else ["quats", "scales"]
+    names = ["means", "opacities", "features", *shape]
+    poses = rig.cam_to_ego.double().requires_grad_()
     renderer = build_renderer("splat_torch")
 
-    def value(*parts: Tensor) -> Tensor:
-        return weighted_sum(renderer.render(Gaussians(*parts), rig))
+    def value(cam_to_ego: Tensor, *parts: Tensor) -> Tensor:
+        changed = replace(double, **{"covariances": None} | dict(zip(names, parts, strict=True)))
+        return weighted_sum(renderer.render(changed, replace(rig, cam_to_ego=cam_to_ego)))
 
-    assert torch.autograd.gradcheck(value, tuple(getattr(double, f.name) for f in fields(double)))
+    parts = tuple(getattr(double, name) for name in names)
+    assert torch.autograd.gradcheck(value, (poses, *parts))
 
 
 @splats
@@ -230,3 +242,92 @@ def test_values_that_cannot_be_drawn_are_named(name: str, field: str, value: flo
     getattr(scene, field)[0, 7] = value
     with pytest.raises(ValueError, match=expected):
         render(name, scene, surround_rig())
+
+
+def with_covariances(scene: Gaussians, dtype: torch.dtype = torch.float32) -> Gaussians:
+    """Return the scene with R S S^T R^T given, and quaternions and scales that would draw something else."""
+    factor = quat_to_matrix(scene.quats) * scene.scales[..., None, :]
+    return replace(
+        scene,
+        quats=torch.full_like(scene.quats, float("nan")),
+        scales=torch.full_like(scene.scales, float("nan")),
+        covariances=(factor @ factor.transpose(-1, -2))[:, None].to(dtype),
+    )
+
+
+@splats
+@pytest.mark.parametrize("per_view", [False, True])
+def test_given_covariances_draw_what_their_quaternions_and_scales_draw(name: str, per_view: bool) -> None:
+    scene, rig = random_gaussians(60, 3, batch=2), surround_rig(batch=2)
+    given = with_covariances(scene)
+    assert given.covariances is not None
+    if per_view:
+        given = replace(given, covariances=given.covariances.expand(-1, rig.num_views, -1, -1, -1))
+    one, two = (render(name, s, rig) for s in (scene, given))
+    torch.testing.assert_close(one.features, two.features, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(one.depth_sum_m, two.depth_sum_m, atol=1e-5, rtol=1e-5)
+
+
+@splats
+def test_covariances_per_view_repeat_the_published_squeeze(name: str) -> None:
+    """GaussianOcc's rasteriser takes the vertical focal length as (H / W) fx: footprints shrink by (H / W)(fx / fy).
+
+    As a covariance per view: Sigma' = A Sigma A^T, with A = I + (s - 1) v v^T that shrinks along the image's vertical
+    v. By hand on the optical axis: variances (f / z)^2 and (s f / z)^2, both plus 0.3 px^2, so that alpha falls by
+    exp(-0.5 d^2 / variance) at d pixels to the side or above.
+    """
+    height, width, scale_m, depth_m, offset = 21, 61, 1.5, 10.0, 2
+    rig = forward_rig((height, width), FOCAL_PX, (0.0, 0.4))
+    squeeze = height / width  # fx = fy here
+    vertical = rig.cam_to_ego[0, :, :3, 1]  # (V, 3), the y axis of each camera in the ego frame
+    a = torch.eye(3) + (squeeze - 1.0) * vertical[:, :, None] * vertical[:, None, :]
+    covariances = (scale_m**2 * a @ a.transpose(-1, -2))[None, :, None]  # (1, V, 1, 3, 3)
+    scene = on_axis([depth_m], [0.9])
+    opacity = render(name, replace(scene, covariances=covariances), rig).opacity[0, 0]
+    footprint = scale_m * FOCAL_PX / depth_m
+    for at, variance in (
+        ((10, 30 + offset), footprint**2 + EPS2D_PX),
+        ((10 + offset, 30), (squeeze * footprint) ** 2 + EPS2D_PX),
+    ):
+        assert opacity[at].item() == pytest.approx(0.9 * math.exp(-0.5 * offset**2 / variance), rel=1e-4)
+
+
+@splats
+def test_a_covariance_of_one_view_is_drawn_in_that_view_only(name: str) -> None:
+    scene, rig = on_axis([10.0], [0.9]), forward_rig(yaws_rad=(0.0, 0.0))
+    sizes = torch.tensor([0.2, 0.9])
+    covariances = sizes.square()[:, None, None] * torch.eye(3)  # (V, 3, 3)
+    out = render(name, replace(scene, covariances=covariances[None, :, None]), rig)
+    for view, size in enumerate(sizes.tolist()):
+        alone = render(name, on_axis([10.0], [0.9], size), forward_rig())
+        torch.testing.assert_close(out.opacity[:, view], alone.opacity[:, 0])
+
+
+@splats
+@pytest.mark.parametrize(
+    ("element", "value", "expected"),
+    [
+        ((1, 2), float("nan"), "covariances must be finite, symmetric and positive definite"),
+        ((0, 1), 0.5, "covariances must be finite, symmetric"),
+        ((2, 2), -0.1, "Gaussian 7 of view 2 of item 0"),
+    ],
+)
+def test_matrices_that_are_no_covariances_are_named(
+    name: str, element: tuple[int, int], value: float, expected: str
+) -> None:
+    scene, rig = with_covariances(random_gaussians(10, 2)), surround_rig()
+    assert scene.covariances is not None
+    covariances = scene.covariances.repeat(1, 3, 1, 1, 1)
+    covariances[0, 2, 7][element] = value
+    with pytest.raises(ValueError, match=expected):
+        render(name, replace(scene, covariances=covariances), rig)
+    with pytest.raises(ValueError, match=r"covariances must be \(1, 1 or 3, 10, 3, 3\).*got \(1, 2, 10, 3, 3\)"):
+        render(name, replace(scene, covariances=covariances[:, :2]), rig)
+
+
+@splats
+def test_a_flat_gaussian_is_a_covariance(name: str) -> None:
+    """A turned disk of 1 m and 0.1 mm: its smallest eigenvalue is below the rounding of the largest."""
+    scene = random_gaussians(10, 2)
+    flat = replace(scene, scales=torch.tensor([1.0, 1.0, 1e-4]).expand(1, 10, 3))
+    assert render(name, with_covariances(flat), surround_rig()).opacity.isfinite().all()
