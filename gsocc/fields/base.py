@@ -6,8 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gsocc.fields.ray_rules import RayRule
-from gsocc.structures.gaussians import VoxelGaussians
-from gsocc.structures.voxel_grid import VoxelGrid
+from gsocc.structures import ContractedGrid, VoxelGaussians, VoxelGrid
 
 
 @runtime_checkable
@@ -15,7 +14,7 @@ class Field(Protocol):
     """A volume that can be drawn, as Gaussians or along rays."""
 
     @property
-    def grid(self) -> VoxelGrid:
+    def grid(self) -> VoxelGrid | ContractedGrid:
         """Where the voxels are."""
 
     @property

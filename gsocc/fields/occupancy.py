@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gsocc.fields.ray_rules import EXPONENTIAL, Exponential, SaturatingSum
-from gsocc.structures.gaussians import VoxelGaussians
-from gsocc.structures.voxel_grid import VoxelGrid
+from gsocc.fields.voxel_gaussians import as_voxel_gaussians
+from gsocc.structures import ContractedGrid, VoxelGaussians, VoxelGrid
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class OccupancyField:
         ray_rule: How rays are stopped.
     """
 
-    grid: VoxelGrid
+    grid: VoxelGrid | ContractedGrid
     free_logits: Float[Tensor, "B X Y Z"]
     class_logits: Float[Tensor, "B K X Y Z"]
     ray_rule: Exponential | SaturatingSum = EXPONENTIAL
@@ -35,7 +35,7 @@ class OccupancyField:
     @classmethod
     def from_logits(
         cls,
-        grid: VoxelGrid,
+        grid: VoxelGrid | ContractedGrid,
         logits: Float[Tensor, "B L X Y Z"],
         ray_rule: Exponential | SaturatingSum = EXPONENTIAL,
     ) -> "OccupancyField":
@@ -59,4 +59,4 @@ class OccupancyField:
 
     def to_gaussians(self, scale_fraction: tuple[float, float, float]) -> VoxelGaussians:
         """Return one Gaussian per voxel with opacity ``o``; `scale_fraction` is sigma over voxel edge, per axis."""
-        return VoxelGaussians(self.grid, scale_fraction, self.occupancy(), self.class_logits)
+        return as_voxel_gaussians(self.grid, scale_fraction, self.occupancy(), self.class_logits)

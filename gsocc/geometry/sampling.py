@@ -1,9 +1,10 @@
 """Bilinear and trilinear sampling: the only calls of grid_sample."""
 
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from gsocc.structures.contracted_grid import ContractedGrid
 from gsocc.structures.voxel_grid import VoxelGrid
 
 
@@ -25,14 +26,29 @@ def sample_image(
 
 def sample_volume(
     volume: Float[Tensor, "B C X Y Z"],
-    grid: VoxelGrid,
+    grid: VoxelGrid | ContractedGrid,
     points_ego: Float[Tensor, "B P 3"],
     mode: str = "bilinear",
+    padding: str = "zeros",
 ) -> Float[Tensor, "B C P"]:
-    """Sample a voxel volume at points of the ego frame, trilinearly ("bilinear") or "nearest"; zero outside."""
+    """Sample a voxel volume at points of the ego frame.
+
+    Args:
+        volume: What is sampled.
+        grid: Where its voxels are.
+        points_ego: Points in metres.
+        mode: "bilinear" (trilinear, that is) or "nearest".
+        padding: "zeros" or "border", what lies beyond the centres of the outermost voxels.
+    """
     index = grid.to_index(points_ego)  # (B, P, 3)
     normalised = (2.0 * index / index.new_tensor(grid.shape) - 1.0).flip(-1)  # grid_sample wants (z, y, x)
     sampled = F.grid_sample(
-        volume, normalised[:, :, None, None], mode=mode, padding_mode="zeros", align_corners=False
+        volume, normalised[:, :, None, None], mode=mode, padding_mode=padding, align_corners=False
     )  # (B, C, P, 1, 1)
     return sampled[..., 0, 0]
+
+
+def inside_grid(grid: VoxelGrid | ContractedGrid, points_ego: Float[Tensor, "*N 3"]) -> Bool[Tensor, "*N"]:
+    """Return which points lie within the outer faces of the grid; of a `ContractedGrid` all do."""
+    index = grid.to_index(points_ego)
+    return ((index >= 0.0) & (index <= index.new_tensor(grid.shape))).all(-1)

@@ -31,3 +31,13 @@ def ray_weights(
         stopped = (after if stop_before else before) <= t_min
         weights = torch.where(stopped, 0.0, weights)
     return weights, 1.0 - weights.sum(-1)
+
+
+def saturating_weights(share: Float[Tensor, "*R S"]) -> Float[Tensor, "*R S"]:
+    """Turn shares of a ray, front to back, into weights that add up to at most 1.
+
+    ``w_k = S_k - S_{k-1}`` with ``S_k = min(1, sum_{j<=k} p_j)`` (OccNeRF, arXiv:2312.09243). The sample at which the
+    sum passes 1 gets what was left; samples from there on have no gradient of their own.
+    """
+    filled = share.cumsum(-1).clamp(max=1.0)  # (*R, S)
+    return filled.diff(dim=-1, prepend=torch.zeros_like(filled[..., :1]))

@@ -17,7 +17,7 @@ from gsocc.renderers.base import RendererError, Scene, assemble, check_rig, full
 from gsocc.renderers.buffers import GradientBuffers, pack_rows
 from gsocc.renderers.constants import TRANSMITTANCE_MIN
 from gsocc.renderers.pixel_order import pixel_order
-from gsocc.renderers.volume_options import VolumeOptions, check_densities, require_field
+from gsocc.renderers.volume_options import VolumeOptions, check_ray_values, require_field
 from gsocc.structures import CameraRig, RenderOutput, VoxelGrid
 
 
@@ -44,16 +44,20 @@ class VolumeCpu:
         Raises:
             ValueError: Also where the field turns values into alpha by another rule.
         """
-        field = require_field(scene, "volume_cpu")
+        field = require_field(scene, "volume_cpu", self.options)
         if not isinstance(field.ray_rule, Exponential):
             raise RendererError(
                 f"volume_cpu: {type(field).__name__} has ray_rule {field.ray_rule}, the kernels know Exponential(); "
                 f"renderer 'volume' draws any rule"
             )
         density, features = field.ray_values()[:, 0].float(), field.features().float()
+        if not isinstance(field.grid, VoxelGrid) or self.options.sampling not in ("uniform", "cells"):
+            raise RendererError(
+                "volume_cpu: draws a VoxelGrid by uniform or cells sampling; renderer 'volume' draws all"
+            )
         require_cpu(density, "volume_cpu")
         check_rig(rig, density.shape[0], "volume_cpu")
-        check_densities(density, "volume_cpu")
+        check_ray_values(field.ray_values(), field.ray_rule, "volume_cpu")
         with full_precision(density):
             items = [
                 march(density[b], features[b], field.grid, rig.item(b), self.options) for b in range(rig.batch_size)

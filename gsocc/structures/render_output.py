@@ -16,6 +16,7 @@ class RenderOutput:
         opacity: sum(w) in [0, 1].
         features: sum(w f), not normalised.
         weights: Per-sample weights (B, V, H, W, S) of a volume renderer that was asked for them.
+        sample_depths_m: Their depths along the optical axis, without gradient.
     """
 
     depth_m: Float[Tensor, "B V H W"]
@@ -23,3 +24,4 @@ class RenderOutput:
     opacity: Float[Tensor, "B V H W"]
     features: Float[Tensor, "B V C H W"]
     weights: Float[Tensor, "B V H W S"] | None = None
+    sample_depths_m: Float[Tensor, "B V H W S"] | None = None

@@ -1,5 +1,6 @@
 """The box that is voxelised."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +33,11 @@ class VoxelGrid:
         """Upper corner in metres, derived."""
         x, y, z = (lo + n * s for lo, n, s in zip(self.min_m, self.shape, self.voxel_m, strict=True))
         return (x, y, z)
+
+    @property
+    def diagonal_m(self) -> float:
+        """Diagonal of the box in metres."""
+        return math.dist(self.min_m, self.max_m)
 
     def centers_m(self, device: torch.device | str = "cpu") -> Float[Tensor, "X Y Z 3"]:
         """Return the voxel centres in the ego frame, in metres."""

@@ -2,15 +2,14 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from gsocc.fields.ray_rules import Exponential, RayRule
+from gsocc.fields.density import DensityField
 from gsocc.renderers import build_renderer
-from gsocc.structures import CameraRig, Gaussians, RenderOutput, VoxelGaussians, VoxelGrid
+from gsocc.structures import CameraRig, Gaussians, RenderOutput, VoxelGrid
 
 Draw = Callable[[VoxelGrid, Tensor, Tensor, CameraRig], RenderOutput]
 
@@ -25,29 +24,6 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "volume_cpu-cells": ("volume_cpu", {"sampling": "cells", "interpolation": "nearest"}),
 }
 """Every renderer that runs on a CPU, in every way of sampling it has."""
-
-
-@dataclass(frozen=True)
-class DensityField:
-    """The simplest field: density and features per voxel."""
-
-    ray_rule: ClassVar[RayRule] = Exponential()
-
-    grid: VoxelGrid
-    density: Tensor
-    channels: Tensor
-
-    def ray_values(self) -> Tensor:
-        return self.density[:, None]
-
-    def features(self) -> Tensor:
-        return self.channels
-
-    def occupancy(self) -> Tensor:
-        return -torch.expm1(-self.density * min(self.grid.voxel_m))
-
-    def to_gaussians(self, scale_fraction: tuple[float, float, float]) -> VoxelGaussians:
-        return VoxelGaussians(self.grid, scale_fraction, self.occupancy(), self.channels)
 
 
 def drawer(kind: str, scale_fraction: float = 0.4) -> Draw:

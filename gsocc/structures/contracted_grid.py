@@ -1,0 +1,90 @@
+"""A voxel grid over all of space: regular inside of a box, ever coarser outside."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+INNER = 2.0 / 3.0
+"""Share of the contracted axis that the box takes, in OccNeRF and GaussianOcc."""
+
+
+def contract(ratio: Float[Tensor, "*N"], inner: float = INNER) -> Float[Tensor, "*N"]:
+    """Map the real axis to (-1, 1), the part within [-1, 1] linearly.
+
+    ``c = inner r`` for ``|r| <= 1``, else ``sign(r) (1 - a / (|r| + b))`` with ``a = (1 - inner)^2 / inner`` and
+    ``b = (1 - 2 inner) / inner``; continuous with its first derivative (OccNeRF, arXiv:2312.09243).
+    """
+    a, b = _constants(inner)
+    size = ratio.abs()
+    # The clamp keeps the branch that is not taken finite, and with it the gradient.
+    outside = ratio.sign() * (1.0 - a / (size.clamp(min=1.0) + b))
+    return torch.where(size <= 1.0, inner * ratio, outside)
+
+
+def expand(contracted: Float[Tensor, "*N"], inner: float = INNER) -> Float[Tensor, "*N"]:
+    """Map (-1, 1) back to the real axis: the inverse of `contract`."""
+    a, b = _constants(inner)
+    size = contracted.abs()
+    outside = contracted.sign() * (a / (1.0 - size.clamp(min=inner)) - b)
+    return torch.where(size <= inner, contracted / inner, outside)
+
+
+def _constants(inner: float) -> tuple[float, float]:
+    return (1.0 - inner) ** 2 / inner, (1.0 - 2.0 * inner) / inner
+
+
+@dataclass(frozen=True)
+class ContractedGrid:
+    """Voxels that are equal in contracted coordinates (`contract`, each axis by itself) and so cover all of space.
+
+    Cell i of n along an axis spans ``c`` in [2 i / n - 1, 2 (i + 1) / n - 1]. The published code puts the first and
+    last *centre* at -1 and 1 (align_corners=True), which is at infinity, and then clamps.
+
+    Attributes:
+        min_m: Lower corner (x, y, z) of the box that is kept regular, in metres, ego frame.
+        max_m: Its upper corner.
+        shape: Number of voxels along x, y, z, those outside of the box included.
+        inner: Share of each contracted axis that the box takes.
+    """
+
+    min_m: tuple[float, float, float]
+    max_m: tuple[float, float, float]
+    shape: tuple[int, int, int]
+    inner: float = INNER
+
+    def __post_init__(self) -> None:
+        if not all(low < high for low, high in zip(self.min_m, self.max_m, strict=True)):
+            raise ValueError(f"ContractedGrid: min_m must be below max_m, got {self.min_m} and {self.max_m}")
+        if min(self.shape) < 1:
+            raise ValueError(f"ContractedGrid: shape must be at least 1 along every axis, got {self.shape}")
+        if not 0.0 < self.inner < 1.0:
+            raise ValueError(f"ContractedGrid: inner must lie between 0 and 1 (exclusive), got {self.inner}")
+
+    @property
+    def voxel_m(self) -> tuple[float, float, float]:
+        """Edge lengths in metres of the voxels inside of the box, the smallest there are."""
+        lows, highs, counts = self.min_m, self.max_m, self.shape
+        x, y, z = ((hi - lo) / (n * self.inner) for lo, hi, n in zip(lows, highs, counts, strict=True))
+        return (x, y, z)
+
+    @property
+    def diagonal_m(self) -> float:
+        """Diagonal of the box in metres."""
+        return math.dist(self.min_m, self.max_m)
+
+    def centers_m(self, device: torch.device | str = "cpu") -> Float[Tensor, "X Y Z 3"]:
+        """Return the centres of the voxels (in contracted coordinates) in the ego frame, in metres."""
+        axes = []
+        for low, high, count in zip(self.min_m, self.max_m, self.shape, strict=True):
+            contracted = (2.0 * torch.arange(count, device=device, dtype=torch.float32) + 1.0) / count - 1.0
+            axes.append(0.5 * (low + high) + 0.5 * (high - low) * expand(contracted, self.inner))
+        return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
+
+    def to_index(self, points_ego: Float[Tensor, "*N 3"]) -> Float[Tensor, "*N 3"]:
+        """Return continuous voxel coordinates: voxel i spans [i, i + 1); all of space lies within the grid."""
+        low, high = points_ego.new_tensor(self.min_m), points_ego.new_tensor(self.max_m)
+        ratio = (2.0 * points_ego - low - high) / (high - low)
+        return 0.5 * (contract(ratio, self.inner) + 1.0) * points_ego.new_tensor(self.shape)
