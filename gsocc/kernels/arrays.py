@@ -7,6 +7,7 @@ F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
+U8 = NDArray[np.uint8]
 Flags = NDArray[np.bool_]
 Scalar = float | np.float32
 

@@ -1,4 +1,4 @@
-"""Add up the gradient buffers of parallel tasks."""
+"""Between channels first, as networks have them, and channels last, as rays and pixels read them."""
 
 import numpy as np
 from numba import njit, prange
@@ -35,3 +35,25 @@ def sum_buffers(grad_rows: F32, grad_scalars: F32, touched: Flags, out_features:
             for channel in range(channels):
                 for index in range(first, last):
                     out_features[channel, index] += grad_rows[task, index, channel]
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def pack(features: F32, live: Flags, rows: F32) -> None:
+    """Write features with the channels last.
+
+    Args:
+        features: (C, N).
+        live: (N,), False where nobody will read the row, which is then not written.
+        rows: (N, Cp), written, zeros in the padding.
+    """
+    channels, count = features.shape
+    for block in prange((count + BLOCK - 1) // BLOCK):
+        first, last = block * BLOCK, min((block + 1) * BLOCK, count)
+        if not live[first:last].any():
+            continue
+        for channel in range(channels):
+            for index in range(first, last):
+                rows[index, channel] = features[channel, index]
+        for index in range(first, last):
+            for channel in range(channels, rows.shape[1]):
+                rows[index, channel] = np.float32(0.0)

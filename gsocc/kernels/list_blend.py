@@ -1,107 +1,119 @@
-"""Blend per-pixel voxel lists front to back, and the exact gradient of it.
+"""Blend the voxel lists of pixel blocks front to back, and the exact gradient of it.
 
-Feature rows are padded to a multiple of `LANES` so that the inner loops have a fixed length and vectorise.
-fastmath is limited to "contract" (fused multiply-add) and "reassoc" (the order of a dot product): NaN and infinity
-keep their meaning, so broken input shows in the output.
+A voxel's entries in a block fall in kernel, so that those which are too transparent to be drawn at its present opacity
+are a tail that nobody reads. Feature rows are padded to a multiple of `LANES` (see `gsocc.kernels.rows`). fastmath is
+limited to "contract" (fused multiply-add) and "reassoc" (the order of a sum): NaN and infinity keep their meaning, so
+broken input shows in the output.
 """
 
 import numpy as np
 from numba import njit, prange
 
-from gsocc.kernels.arrays import F32, I32, I64, LANES, Flags, Scalar
+from gsocc.kernels.arrays import F32, I32, I64, U8, Flags, Scalar
+from gsocc.kernels.rows import add_row, dot_rows
+from gsocc.kernels.voxel_lists import BLOCK
 
 _ONE = np.float32(1.0)
 _FAST = {"contract", "reassoc"}
+_PIXELS = BLOCK * BLOCK
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _add_row(sums: F32, weight: np.float32, rows: F32, index: int) -> None:
-    """Add weight * rows[index] to sums."""
-    for block in range(rows.shape[1] // LANES):
-        for lane in range(LANES):
-            sums[block * LANES + lane] += weight * rows[index, block * LANES + lane]
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _dot_and_add(grad: F32, rows: F32, index: int, weight: np.float32, out: F32, at: int) -> np.float32:
-    """Return grad . rows[index], and add weight * grad to out[at] on the way."""
-    dot = np.float32(0.0)
-    for block in range(rows.shape[1] // LANES):
-        for lane in range(LANES):
-            channel = block * LANES + lane
-            dot += grad[channel] * rows[index, channel]
-            out[at, channel] += weight * grad[channel]
-    return dot
+def _bounds(block: int, blocks: I64, height: int, width: int) -> tuple[int, int, int, int, int]:
+    """Return view, first row, first column, rows and columns of a block."""
+    view = block // (blocks[1] * blocks[2])
+    place = block - view * blocks[1] * blocks[2]
+    row, column = (place // blocks[2]) * BLOCK, (place % blocks[2]) * BLOCK
+    return view, row, column, min(BLOCK, height - row), min(BLOCK, width - column)
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=_FAST)
 def blend_forward(
-    order: I32, offsets: I64, entry_voxel: I32, entry_kernel: F32, depths: F32, opacities: F32, rows: F32,
+    blocks: I64, block_pairs: I64, block_entries: I64, pair_voxel: I32, pair_depth: F32, pair_end: I32,
+    entry_kernel: F32, entry_pixel: U8, opacities: F32, rows: F32,
     alpha_min: Scalar, alpha_max: Scalar, t_min: Scalar, threads: int,
     out_features: F32, out_depth: F32, out_opacity: F32, out_transmittance: F32, out_last: I32,
 ) -> None:  # fmt: skip
     """Composite the lists of every view.
 
     Args:
-        order: (P,) in which pixels are visited; threads take equal runs of it.
-        offsets: (V * P + 1,) where each pixel's list starts.
-        entry_voxel: (E,) flat voxel indices.
-        entry_kernel: (E,) exp(-sigma).
-        depths: (V, N) depth of each voxel centre in metres.
+        blocks: (3,) views, rows and columns of blocks.
+        block_pairs: (blocks + 1,) where the pairs of each block start.
+        block_entries: (blocks + 1,) where its entries start.
+        pair_voxel: (pairs,) flat voxel indices.
+        pair_depth: (pairs,) depth of the voxel centre in metres.
+        pair_end: (pairs,) entries of the block up to the end of the pair.
+        entry_kernel: (E,) exp(-sigma), falling within a pair.
+        entry_pixel: (E,) row * BLOCK + column in the block.
         opacities: (N,)
         rows: (N, Cp) features padded with zeros.
         alpha_min: Smaller alphas are skipped.
         alpha_max: Larger alphas are clamped.
-        t_min: Blending stops before the entry that would leave this much light or less.
+        t_min: A pixel stops before the entry that would leave this much light or less.
         threads: Number of parallel tasks.
-        out_features: (V, C, P), written; as are the following.
-        out_depth: (V, P) sum(w z).
-        out_opacity: (V, P) sum(w).
-        out_transmittance: (V, P) the light that is left.
-        out_last: (V, P) entries up to the stop.
+        out_features: (V, C, H, W), written; as are the following.
+        out_depth: (V, H, W) sum(w z).
+        out_opacity: (V, H, W) sum(w).
+        out_transmittance: (V, H, W) the light that is left.
+        out_last: (V, H, W) pairs of the block up to the pixel's stop.
     """
-    views, channels, pixels = out_features.shape
+    channels, height, width = out_features.shape[1:]
     for thread in prange(threads):
-        sums = np.empty(rows.shape[1], np.float32)
-        for view in range(views):
-            for step in range(thread * pixels // threads, (thread + 1) * pixels // threads):
-                place = order[step]
-                sums[:] = np.float32(0.0)
-                light = _ONE
-                opacity = np.float32(0.0)
-                depth = np.float32(0.0)
-                begin = offsets[view * pixels + place]
-                end = offsets[view * pixels + place + 1]
-                stop = end
-                for entry in range(begin, end):
-                    voxel = entry_voxel[entry]
-                    alpha = opacities[voxel] * entry_kernel[entry]
+        sums = np.empty((_PIXELS, rows.shape[1]), np.float32)
+        light, last = np.empty(_PIXELS, np.float32), np.empty(_PIXELS, np.int32)
+        opacity, depth = np.empty(_PIXELS, np.float32), np.empty(_PIXELS, np.float32)
+        for block in range(thread, blocks[0] * blocks[1] * blocks[2], threads):
+            view, row0, column0, n_rows, n_columns = _bounds(block, blocks, height, width)
+            begin, pairs = block_pairs[block], block_pairs[block + 1] - block_pairs[block]
+            entry = block_entries[block]
+            sums[:] = np.float32(0.0)
+            light[:] = _ONE
+            opacity[:] = np.float32(0.0)
+            depth[:] = np.float32(0.0)
+            last[:] = pairs
+            open_pixels = n_rows * n_columns
+            for pair in range(pairs):
+                voxel, z = pair_voxel[begin + pair], pair_depth[begin + pair]
+                peak = opacities[voxel]
+                first = entry
+                entry = block_entries[block] + pair_end[begin + pair]
+                for index in range(first, entry):
+                    alpha = peak * entry_kernel[index]
                     if alpha < alpha_min:
+                        break
+                    at = entry_pixel[index]
+                    if last[at] != pairs:
                         continue
                     if alpha > alpha_max:
                         alpha = alpha_max
-                    left = light * (_ONE - alpha)
+                    left = light[at] * (_ONE - alpha)
                     if left <= t_min:
-                        stop = entry
-                        break
-                    weight = alpha * light
-                    light = left
-                    opacity += weight
-                    depth += weight * depths[view, voxel]
-                    _add_row(sums, weight, rows, voxel)
-                for channel in range(channels):
-                    out_features[view, channel, place] = sums[channel]
-                out_depth[view, place] = depth
-                out_opacity[view, place] = opacity
-                out_transmittance[view, place] = light
-                out_last[view, place] = stop - begin
+                        last[at] = pair
+                        open_pixels -= 1
+                        continue
+                    weight = alpha * light[at]
+                    light[at] = left
+                    opacity[at] += weight
+                    depth[at] += weight * z
+                    add_row(sums, at, weight, rows, voxel)
+                if open_pixels == 0:
+                    break
+            for row in range(n_rows):
+                for column in range(n_columns):
+                    at = row * BLOCK + column
+                    for channel in range(channels):
+                        out_features[view, channel, row0 + row, column0 + column] = sums[at, channel]
+                    out_depth[view, row0 + row, column0 + column] = depth[at]
+                    out_opacity[view, row0 + row, column0 + column] = opacity[at]
+                    out_transmittance[view, row0 + row, column0 + column] = light[at]
+                    out_last[view, row0 + row, column0 + column] = last[at]
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=_FAST)
 def blend_backward(
-    order: I32, offsets: I64, entry_voxel: I32, entry_kernel: F32, depths: F32, opacities: F32, rows: F32,
-    alpha_min: Scalar, alpha_max: Scalar, transmittance: F32, last: I32,
-    grad_features: F32, grad_depth: F32, grad_opacity: F32,
+    blocks: I64, block_pairs: I64, block_entries: I64, pair_voxel: I32, pair_depth: F32, pair_end: I32,
+    entry_kernel: F32, entry_pixel: U8, opacities: F32, rows: F32, alpha_min: Scalar, alpha_max: Scalar,
+    transmittance: F32, last: I32, grad_features: F32, grad_depth: F32, grad_opacity: F32,
     grad_rows: F32, grad_opacities: F32, touched: Flags,
 ) -> None:  # fmt: skip
     """Accumulate the gradients to opacities and features, each task into its own buffer.
@@ -109,43 +121,60 @@ def blend_backward(
     Lists are walked from the stop to the front; the light in front of an entry follows by division, which
     alpha_max < 1 keeps well conditioned. The gradient of a clamped alpha is zero, as in gsplat.
 
-    The first arguments are those of `blend_forward`; transmittance (V, P) and last (V, P) are what it wrote;
-    grad_features (V, C, P), grad_depth and grad_opacity (V, P) come in; grad_rows (tasks, N, Cp), grad_opacities
+    The first arguments are those of `blend_forward`; transmittance and last (V, H, W) are what it wrote;
+    grad_features (V, C, H, W), grad_depth and grad_opacity (V, H, W) come in; grad_rows (tasks, N, Cp), grad_opacities
     (tasks, N) and touched (tasks, N) are added to.
     """
-    views, channels, pixels = grad_features.shape
+    channels, height, width = grad_features.shape[1:]
     threads = grad_rows.shape[0]
     for thread in prange(threads):
-        grad = np.zeros(rows.shape[1], np.float32)
+        grads, sums = np.zeros((_PIXELS, rows.shape[1]), np.float32), np.zeros((1, rows.shape[1]), np.float32)
+        light, behind = np.empty(_PIXELS, np.float32), np.empty(_PIXELS, np.float32)
+        grad_d, grad_o = np.empty(_PIXELS, np.float32), np.empty(_PIXELS, np.float32)
+        stop = np.empty(_PIXELS, np.int32)
         mine = grad_rows[thread]
-        for view in range(views):
-            for step in range(thread * pixels // threads, (thread + 1) * pixels // threads):
-                place = order[step]
-                count = last[view, place]
-                if count == 0:
+        for block in range(thread, blocks[0] * blocks[1] * blocks[2], threads):
+            view, row0, column0, n_rows, n_columns = _bounds(block, blocks, height, width)
+            begin, entries = block_pairs[block], block_entries[block]
+            behind[:] = np.float32(0.0)
+            pairs = 0
+            for row in range(n_rows):
+                for column in range(n_columns):
+                    at = row * BLOCK + column
+                    light[at] = transmittance[view, row0 + row, column0 + column]
+                    stop[at] = last[view, row0 + row, column0 + column]
+                    grad_d[at] = grad_depth[view, row0 + row, column0 + column]
+                    grad_o[at] = grad_opacity[view, row0 + row, column0 + column]
+                    pairs = max(pairs, stop[at])
+                    for channel in range(channels):
+                        grads[at, channel] = grad_features[view, channel, row0 + row, column0 + column]
+            for pair in range(pairs - 1, -1, -1):
+                voxel, z = pair_voxel[begin + pair], pair_depth[begin + pair]
+                peak = opacities[voxel]
+                first = entries + (pair_end[begin + pair - 1] if pair > 0 else 0)
+                if first == entries + pair_end[begin + pair] or peak * entry_kernel[first] < alpha_min:
                     continue
-                for channel in range(channels):
-                    grad[channel] = grad_features[view, channel, place]
-                grad_d = grad_depth[view, place]
-                grad_o = grad_opacity[view, place]
-                light = transmittance[view, place]
-                behind = np.float32(0.0)
-                begin = offsets[view * pixels + place]
-                for entry in range(begin + count - 1, begin - 1, -1):
-                    voxel = entry_voxel[entry]
-                    kernel = entry_kernel[entry]
-                    alpha = opacities[voxel] * kernel
+                sums[:] = np.float32(0.0)
+                by_peak = np.float32(0.0)
+                for index in range(first, entries + pair_end[begin + pair]):
+                    kernel = entry_kernel[index]
+                    alpha = peak * kernel
                     if alpha < alpha_min:
+                        break
+                    at = entry_pixel[index]
+                    if pair >= stop[at]:
                         continue
                     clamped = alpha > alpha_max
                     if clamped:
                         alpha = alpha_max
                     inverse = _ONE / (_ONE - alpha)
-                    light *= inverse
-                    weight = alpha * light
-                    value = grad_o + grad_d * depths[view, voxel]
-                    value += _dot_and_add(grad, rows, voxel, weight, mine, voxel)
-                    touched[thread, voxel] = True
+                    light[at] *= inverse
+                    weight = alpha * light[at]
+                    worth = grad_o[at] + grad_d[at] * z + dot_rows(grads, at, rows, voxel)
+                    add_row(sums, 0, weight, grads, at)
                     if not clamped:
-                        grad_opacities[thread, voxel] += kernel * (light * value - behind * inverse)
-                    behind += weight * value
+                        by_peak += kernel * (light[at] * worth - behind[at] * inverse)
+                    behind[at] += weight * worth
+                touched[thread, voxel] = True
+                grad_opacities[thread, voxel] += by_peak
+                add_row(mine, voxel, _ONE, sums, 0)

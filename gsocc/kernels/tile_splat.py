@@ -11,7 +11,8 @@ import math
 import numpy as np
 from numba import njit, prange
 
-from gsocc.kernels.arrays import F32, I32, I64, LANES, Flags, Scalar
+from gsocc.kernels.arrays import F32, I32, I64, Flags, Scalar
+from gsocc.kernels.rows import add_row, dot_rows
 
 TILE = 16
 """Edge of a tile in pixels: its light and sums stay in the first-level cache."""
@@ -44,26 +45,6 @@ def _bounds(tile: int, tiles: I64, height: int, width: int) -> tuple[int, int, i
     place = tile - view * tiles[1] * tiles[2]
     row, column = (place // tiles[2]) * TILE, (place % tiles[2]) * TILE
     return view, row, min(row + TILE, height), column, min(column + TILE, width)
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _add_row(sums: F32, at: int, weight: np.float32, rows: F32, index: int) -> None:
-    """Add weight * rows[index] to sums[at]."""
-    for block in range(rows.shape[1] // LANES):
-        for lane in range(LANES):
-            sums[at, block * LANES + lane] += weight * rows[index, block * LANES + lane]
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _dot_and_add(grads: F32, at: int, rows: F32, index: int, weight: np.float32, sums: F32) -> np.float32:
-    """Return grads[at] . rows[index], and add weight * grads[at] to sums on the way."""
-    dot = np.float32(0.0)
-    for block in range(rows.shape[1] // LANES):
-        for lane in range(LANES):
-            channel = block * LANES + lane
-            dot += grads[at, channel] * rows[index, channel]
-            sums[channel] += weight * grads[at, channel]
-    return dot
 
 
 @njit(parallel=True, cache=True, nogil=True)
@@ -212,7 +193,7 @@ def splat_forward(
                         light[at] = left
                         opacity[at] += weight
                         depth[at] += weight * depths[m]
-                        _add_row(sums, at, weight, rows, gaussian)
+                        add_row(sums, at, weight, rows, gaussian)
                 if open_pixels == 0:
                     break
             for row in range(row0, row1):
@@ -246,7 +227,8 @@ def splat_backward(
         grads = np.zeros((TILE * TILE, rows.shape[1]), np.float32)
         light = np.empty(TILE * TILE, np.float32)
         behind = np.empty(TILE * TILE, np.float32)
-        sums = np.empty(rows.shape[1], np.float32)
+        mine = out_rows[thread]
+        sums = np.empty((1, rows.shape[1]), np.float32)
         for tile in range(thread, tiles[0] * tiles[1] * tiles[2], threads):
             view, row0, row1, column0, column1 = _bounds(tile, tiles, height, width)
             begin = offsets[tile]
@@ -289,8 +271,8 @@ def splat_backward(
                         light[at] *= inverse
                         weight = alpha * light[at]
                         grad_d = grad_depth[view, row, column]
-                        worth = grad_opacity[view, row, column] + grad_d * z
-                        worth += _dot_and_add(grads, at, rows, gaussian, weight, sums)
+                        worth = grad_opacity[view, row, column] + grad_d * z + dot_rows(grads, at, rows, gaussian)
+                        add_row(sums, 0, weight, grads, at)
                         by_z += weight * grad_d
                         if not clamped:
                             by_alpha = light[at] * worth - behind[at] * inverse
@@ -307,8 +289,7 @@ def splat_backward(
                     continue
                 touched[thread, gaussian] = True
                 out_opacities[thread, gaussian] += by_peak
-                for channel in range(rows.shape[1]):
-                    out_rows[thread, gaussian, channel] += sums[channel]
+                add_row(mine, gaussian, _ONE, sums, 0)
                 if geometry:
                     for index, value in enumerate((by_u, by_v, by_a, by_b, by_c, by_z)):
                         out_geometry[thread, m, index] += value

@@ -1,7 +1,7 @@
-"""Build per-pixel lists of the voxels that can be seen there, front to back (see `gsocc.renderers.voxel_lists`).
+"""Build the lists of voxels that each block of pixels can see, front to back (see `gsocc.renderers.voxel_lists`).
 
-All kernels walk over Gaussians in depth order and over bands of image rows in parallel. A band owns its pixels, so
-nothing races, and lists come out sorted without a sort per pixel.
+Both kernels walk over Gaussians in depth order and over rows of blocks in parallel. A row of blocks owns its pixels, so
+nothing races, and lists come out sorted by depth without a sort.
 """
 
 import math
@@ -9,7 +9,10 @@ import math
 import numpy as np
 from numba import njit, prange
 
-from gsocc.kernels.arrays import F32, I32, I64
+from gsocc.kernels.arrays import F32, I32, I64, U8
+
+BLOCK = 8
+"""Edge of a block in pixels: its light and sums stay in the first-level cache, and a pixel's place in it is a byte."""
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -27,11 +30,41 @@ def _columns(
     return int(max(start, 0.0)), int(min(stop, float(width)))
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _spans(
+    m: int, means2d: F32, conics: F32, radii_v: F32, two_sigma_max: float, low: int, high: int, width: int, spans: I64
+) -> tuple[int, int]:
+    """Write the columns [start, stop) that Gaussian m covers on each row in [low, high); return those of all rows."""
+    mean_v, reach = float(means2d[m, 1]), float(radii_v[m])
+    first, last = width, 0
+    if mean_v + reach < low or mean_v - reach > high:
+        return first, last
+    for row in range(low, high):
+        start, stop = _columns(
+            row + 0.5 - mean_v, float(conics[m, 0]), float(conics[m, 1]), float(conics[m, 2]),
+            float(means2d[m, 0]), two_sigma_max, width,
+        )  # fmt: skip
+        spans[row - low, 0], spans[row - low, 1] = start, stop
+        if start < stop:
+            first, last = min(first, start), max(last, stop)
+    return first, last
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _insert(kernels: F32, pixels: U8, first: int, end: int, kernel: np.float32, pixel: int) -> None:
+    """Insert an entry into [first, end), which falls in kernel, and move what is smaller up by one."""
+    at = end
+    while at > first and kernels[at - 1] < kernel:
+        kernels[at], pixels[at] = kernels[at - 1], pixels[at - 1]
+        at -= 1
+    kernels[at], pixels[at] = kernel, pixel
+
+
 @njit(parallel=True, cache=True, nogil=True)
 def count_entries(
-    means2d: F32, conics: F32, radii_v: F32, two_sigma_max: float, height: int, width: int, band_rows: int, counts: I32
+    means2d: F32, conics: F32, radii_v: F32, two_sigma_max: float, height: int, width: int, pairs: I64, entries: I64
 ) -> None:
-    """Count for every pixel of one view the Gaussians with 2 sigma <= two_sigma_max.
+    """Count for every block of one view its Gaussians, and its (Gaussian, pixel) entries with 2 sigma in reach.
 
     Args:
         means2d: (M, 2) px, visible Gaussians in depth order.
@@ -40,65 +73,66 @@ def count_entries(
         two_sigma_max: Twice the exponent at which a kernel counts as zero.
         height: Rows of the image.
         width: Columns of the image.
-        band_rows: Rows that one parallel task owns.
-        counts: (H, W) int32, written.
+        pairs: (rows, columns) of blocks, written.
+        entries: (rows, columns) of blocks, written.
     """
-    bands = (height + band_rows - 1) // band_rows
-    for band in prange(bands):
-        first = band * band_rows
-        last = min(first + band_rows, height)
-        counts[first:last] = 0
+    for block_row in prange(pairs.shape[0]):
+        pairs[block_row] = 0
+        entries[block_row] = 0
+        low, high = block_row * BLOCK, min((block_row + 1) * BLOCK, height)
+        spans = np.empty((BLOCK, 2), np.int64)
         for m in range(means2d.shape[0]):
-            mean_v = float(means2d[m, 1])
-            reach = float(radii_v[m])
-            if mean_v + reach < first or mean_v - reach > last:
+            first, last = _spans(m, means2d, conics, radii_v, two_sigma_max, low, high, width, spans)
+            if first >= last:
                 continue
-            row0 = max(first, math.ceil(max(mean_v - reach, -1.0) - 0.5))
-            row1 = min(last, math.floor(min(mean_v + reach, height + 1.0) - 0.5) + 1)
-            for row in range(row0, row1):
-                dy = row + 0.5 - mean_v
-                start, stop = _columns(
-                    dy, float(conics[m, 0]), float(conics[m, 1]), float(conics[m, 2]),
-                    float(means2d[m, 0]), two_sigma_max, width,
-                )  # fmt: skip
-                for column in range(start, stop):
-                    counts[row, column] += 1
+            for block in range(first // BLOCK, (last - 1) // BLOCK + 1):
+                count = 0
+                for row in range(high - low):
+                    start, stop = max(spans[row, 0], block * BLOCK), min(spans[row, 1], (block + 1) * BLOCK)
+                    count += max(0, stop - start)
+                if count > 0:
+                    pairs[block_row, block] += 1
+                    entries[block_row, block] += count
 
 
 @njit(parallel=True, cache=True, nogil=True)
 def fill_entries(
-    voxels: I32, means2d: F32, conics: F32, radii_v: F32, two_sigma_max: float, height: int, width: int,
-    band_rows: int, offsets: I64, entry_voxel: I32, entry_kernel: F32,
+    voxels: I32, means2d: F32, conics: F32, depths: F32, radii_v: F32, two_sigma_max: float, height: int, width: int,
+    block_pairs: I64, block_entries: I64, pair_voxel: I32, pair_depth: F32, pair_end: I32,
+    entry_kernel: F32, entry_pixel: U8,
 ) -> None:  # fmt: skip
-    """Write what `count_entries` counted: voxel index and exp(-sigma) of every entry, front to back.
+    """Write what `count_entries` counted.
 
-    voxels (M,) are the flat voxel indices of the Gaussians, offsets (H * W + 1,) say where the list of each pixel
-    starts in entry_voxel (E,) and entry_kernel (E,), which are written; the rest is as in `count_entries`.
+    voxels (M,) are the flat voxel indices of the Gaussians and depths (M,) their depths; block_pairs and block_entries
+    (rows, columns) say where the pairs and entries of each block start in the arrays that are written: pair_voxel,
+    pair_depth and pair_end (pairs,), the last being the number of the block's entries up to the end of the pair;
+    entry_kernel and entry_pixel (entries,), exp(-sigma), falling within a pair, and the pixel's place in the block.
+    The rest is as in `count_entries`.
     """
-    bands = (height + band_rows - 1) // band_rows
-    for band in prange(bands):
-        first = band * band_rows
-        last = min(first + band_rows, height)
-        cursor = np.empty((last - first, width), np.int64)
-        for row in range(first, last):
-            for column in range(width):
-                cursor[row - first, column] = offsets[row * width + column]
+    for block_row in prange(block_pairs.shape[0]):
+        low, high = block_row * BLOCK, min((block_row + 1) * BLOCK, height)
+        spans = np.empty((BLOCK, 2), np.int64)
+        pair_cursor, entry_cursor = block_pairs[block_row].copy(), block_entries[block_row].copy()
         for m in range(means2d.shape[0]):
-            mean_v = float(means2d[m, 1])
-            reach = float(radii_v[m])
-            if mean_v + reach < first or mean_v - reach > last:
+            first, last = _spans(m, means2d, conics, radii_v, two_sigma_max, low, high, width, spans)
+            if first >= last:
                 continue
-            row0 = max(first, math.ceil(max(mean_v - reach, -1.0) - 0.5))
-            row1 = min(last, math.floor(min(mean_v + reach, height + 1.0) - 0.5) + 1)
-            mean_u = float(means2d[m, 0])
-            conic_a, conic_b, conic_c = float(conics[m, 0]), float(conics[m, 1]), float(conics[m, 2])
-            for row in range(row0, row1):
-                dy = row + 0.5 - mean_v
-                start, stop = _columns(dy, conic_a, conic_b, conic_c, mean_u, two_sigma_max, width)
-                for column in range(start, stop):
-                    dx = column + 0.5 - mean_u
-                    sigma = 0.5 * (conic_a * dx * dx + conic_c * dy * dy) + conic_b * dx * dy
-                    slot = cursor[row - first, column]
-                    cursor[row - first, column] = slot + 1
-                    entry_voxel[slot] = voxels[m]
-                    entry_kernel[slot] = math.exp(-sigma)
+            mean_u, mean_v = float(means2d[m, 0]), float(means2d[m, 1])
+            a, b, c = float(conics[m, 0]), float(conics[m, 1]), float(conics[m, 2])
+            for block in range(first // BLOCK, (last - 1) // BLOCK + 1):
+                begin = entry_cursor[block]
+                end = begin
+                for row in range(high - low):
+                    dy = low + row + 0.5 - mean_v
+                    start, stop = max(spans[row, 0], block * BLOCK), min(spans[row, 1], (block + 1) * BLOCK)
+                    for column in range(start, stop):
+                        dx = column + 0.5 - mean_u
+                        kernel = np.float32(math.exp(-(0.5 * (a * dx * dx + c * dy * dy) + b * dx * dy)))
+                        _insert(entry_kernel, entry_pixel, begin, end, kernel, row * BLOCK + column - block * BLOCK)
+                        end += 1
+                if end > begin:
+                    pair = pair_cursor[block]
+                    pair_voxel[pair], pair_depth[pair] = voxels[m], depths[m]
+                    pair_end[pair] = end - block_entries[block_row, block]
+                    pair_cursor[block] = pair + 1
+                    entry_cursor[block] = end

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
 from gsocc.kernels.arrays import LANES
-from gsocc.kernels.buffers import sum_buffers
+from gsocc.kernels.buffers import pack, sum_buffers
 
 MAX_BYTES = 1 << 30
 """What the buffers of one backward pass may hold; beyond it the pass runs with fewer tasks."""
@@ -21,11 +21,23 @@ def padded_channels(channels: int) -> int:
     return -(-max(channels, 1) // LANES) * LANES
 
 
-def pack_rows(features: Float[Tensor, "C N"]) -> Float[Tensor, "N P"]:
-    """Return features with the channels last, padded with zeros."""
+def empty(*shape: int, dtype: type = np.float32) -> Tensor:
+    """Return uninitialised memory on the CPU; numpy asks the system for large pages, which are cheaper to touch."""
+    return torch.from_numpy(np.empty(shape, dtype))
+
+
+def pack_rows(features: Float[Tensor, "C N"], live: Bool[Tensor, " N"] | None = None) -> Float[Tensor, "N P"]:
+    """Return features with the channels last, padded with zeros.
+
+    Args:
+        features: Float32 on the CPU.
+        live: False where nobody will read the row, whose values are then undefined; default: everywhere True.
+    """
     channels, count = features.shape
-    rows = features.new_zeros(count, padded_channels(channels))
-    rows[:, :channels] = features.T
+    rows = empty(count, padded_channels(channels))
+    if live is None:
+        live = torch.ones(count, dtype=torch.bool)
+    pack(features.contiguous().numpy(), live.numpy(), rows.numpy())
     return rows
 
 
@@ -63,6 +75,6 @@ class GradientBuffers:
     def total(self, channels: int) -> tuple[Float[Tensor, "C N"], Float[Tensor, " N"]]:
         """Return the gradients to features and scalars, summed over tasks."""
         count = self.scalars.shape[1]
-        features, scalars = torch.empty(channels, count), torch.empty(count)
+        features, scalars = empty(channels, count), empty(count)
         sum_buffers(self.rows, self.scalars, self.touched, features.numpy(), scalars.numpy())
         return features, scalars

@@ -10,9 +10,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from gsocc.kernels.list_blend import blend_backward, blend_forward
-from gsocc.renderers.buffers import GradientBuffers, pack_rows
+from gsocc.renderers.buffers import GradientBuffers, empty, pack_rows
 from gsocc.renderers.constants import ALPHA_MIN, TRANSMITTANCE_MIN
-from gsocc.renderers.pixel_order import pixel_order
 from gsocc.renderers.voxel_lists import VoxelLists
 
 
@@ -35,9 +34,8 @@ def blend_voxel_lists(
         depth_sum_m: sum(w z) in metres.
         opacity: sum(w).
     """
-    flat_features, depth, opacity = _BlendVoxelLists.apply(opacities, features, lists, alpha_max)
-    size = lists.image_size
-    return flat_features.unflatten(-1, size), depth.unflatten(-1, size), opacity.unflatten(-1, size)
+    features, depth, opacity = _BlendVoxelLists.apply(opacities, features, lists, alpha_max)
+    return features, depth, opacity
 
 
 class _BlendVoxelLists(torch.autograd.Function):
@@ -45,21 +43,17 @@ class _BlendVoxelLists(torch.autograd.Function):
     def forward(
         ctx: Any, opacities: Tensor, features: Tensor, lists: VoxelLists, alpha_max: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        channels = features.shape[0]
-        views = lists.depths_m.shape[0]
-        pixels = lists.image_size[0] * lists.image_size[1]
-        rows = pack_rows(features)
+        views, size = int(lists.blocks[0]), lists.image_size
+        rows = pack_rows(features, ~(opacities < ALPHA_MIN))  # NaN is drawn, to be seen
         opacities = opacities.contiguous()
-        out_features = torch.empty(views, channels, pixels)
-        out_depth, out_opacity, light = (torch.empty(views, pixels) for _ in range(3))
-        last = torch.empty(views, pixels, dtype=torch.int32)
-        blend_forward(
-            pixel_order(lists.image_size), lists.offsets, lists.voxel, lists.kernel, lists.depths_m,
-            opacities.numpy(), rows.numpy(),
-            np.float32(ALPHA_MIN), np.float32(alpha_max), np.float32(TRANSMITTANCE_MIN), numba.get_num_threads(),
-            out_features.numpy(), out_depth.numpy(), out_opacity.numpy(), light.numpy(), last.numpy(),
-        )  # fmt: skip
-        ctx.lists, ctx.alpha_max, ctx.channels = lists, alpha_max, channels
+        out_features = empty(views, features.shape[0], *size)
+        out_depth, out_opacity, light = (empty(views, *size) for _ in range(3))
+        last = empty(views, *size, dtype=np.int32)
+        images = (out_features, out_depth, out_opacity, light, last)
+        limits = (np.float32(alpha_max), np.float32(TRANSMITTANCE_MIN), numba.get_num_threads())
+        scene: tuple[Any, ...] = (*lists.arrays, opacities.numpy(), rows.numpy(), np.float32(ALPHA_MIN))
+        blend_forward(*(*scene, *limits, *(image.numpy() for image in images)))
+        ctx.lists, ctx.alpha_max, ctx.channels = lists, alpha_max, features.shape[0]
         ctx.save_for_backward(opacities, rows, light, last)
         return out_features, out_depth, out_opacity
 
@@ -70,11 +64,8 @@ class _BlendVoxelLists(torch.autograd.Function):
         lists: VoxelLists = ctx.lists
         buffers = GradientBuffers.zeros(*rows.shape)
         grad_features, grad_depth, grad_opacity = (g.float().contiguous().numpy() for g in grads)
-        blend_backward(
-            pixel_order(lists.image_size), lists.offsets, lists.voxel, lists.kernel, lists.depths_m,
-            opacities.numpy(), rows.numpy(),
-            np.float32(ALPHA_MIN), np.float32(ctx.alpha_max), light.numpy(), last.numpy(),
-            grad_features, grad_depth, grad_opacity, buffers.rows, buffers.scalars, buffers.touched,
-        )  # fmt: skip
+        scene: tuple[Any, ...] = (*lists.arrays, opacities.numpy(), rows.numpy(), np.float32(ALPHA_MIN))
+        images = (light.numpy(), last.numpy(), grad_features, grad_depth, grad_opacity)
+        blend_backward(*(*scene, np.float32(ctx.alpha_max), *images, buffers.rows, buffers.scalars, buffers.touched))
         out_features, out_opacities = buffers.total(ctx.channels)
         return out_opacities, out_features, None, None

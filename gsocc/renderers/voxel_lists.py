@@ -1,4 +1,4 @@
-"""Per-pixel voxel lists of a fixed grid and rig, and the cache that holds them.
+"""Voxel lists of a fixed grid and rig, and the cache that holds them.
 
 In voxel splatting only opacity and features change from step to step. Projection, kernel values and depth order of
 every (pixel, voxel) pair depend on grid, scales, rig and image size alone: they are computed once and kept.
@@ -7,46 +7,59 @@ every (pixel, voxel) pair depend on grid, scales, rig and image size alone: they
 import hashlib
 import math
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gsocc.kernels.voxel_lists import count_entries, fill_entries
+from gsocc.kernels.voxel_lists import BLOCK, count_entries, fill_entries
 from gsocc.renderers.base import RendererError, SplatOptions
 from gsocc.renderers.constants import ALPHA_MIN
 from gsocc.renderers.projection import project_gaussians
 from gsocc.structures import CameraRig, VoxelGrid
-
-BAND_ROWS = 4
-"""Image rows that one parallel task of the build owns."""
 
 _TWO_SIGMA_MAX = 2.0 * math.log(1.0 / ALPHA_MIN)
 
 
 @dataclass(frozen=True)
 class VoxelLists:
-    """Depth-sorted lists, one per pixel, of the voxels whose kernel is at least `ALPHA_MIN` there.
+    """For every block of `BLOCK` x `BLOCK` pixels, front to back, the voxels whose kernel is at least `ALPHA_MIN`.
+
+    A pair is a voxel in a block; its entries are the pixels that it reaches there, the strongest first.
 
     Attributes:
-        offsets: (V * H * W + 1,) int64, where the list of each pixel starts.
-        voxel: (E,) int32, flat voxel index, x slowest.
-        kernel: (E,) float32, exp(-sigma): alpha at opacity 1.
-        depths_m: (V, N) float32, depth of every voxel centre in every view.
+        blocks: (3,) int64: views, rows and columns of blocks.
+        block_pairs: (blocks + 1,) int64, where the pairs of each block start.
+        block_entries: (blocks + 1,) int64, where the entries of each block start.
+        pair_voxel: (pairs,) int32, flat voxel index, x slowest.
+        pair_depth: (pairs,) float32, depth of the voxel's centre in metres.
+        pair_end: (pairs,) int32, entries of the block up to the end of the pair.
+        entry_kernel: (E,) float32, exp(-sigma): alpha at opacity 1.
+        entry_pixel: (E,) uint8, row * BLOCK + column of the pixel in its block.
         image_size: (H, W).
     """
 
-    offsets: NDArray[np.int64]
-    voxel: NDArray[np.int32]
-    kernel: NDArray[np.float32]
-    depths_m: NDArray[np.float32]
+    blocks: NDArray[np.int64]
+    block_pairs: NDArray[np.int64]
+    block_entries: NDArray[np.int64]
+    pair_voxel: NDArray[np.int32]
+    pair_depth: NDArray[np.float32]
+    pair_end: NDArray[np.int32]
+    entry_kernel: NDArray[np.float32]
+    entry_pixel: NDArray[np.uint8]
     image_size: tuple[int, int]
+
+    @property
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """Everything but the image size, as the blending kernels take it."""
+        return tuple(getattr(self, field.name) for field in fields(self))[:-1]
 
     @property
     def nbytes(self) -> int:
         """Memory held."""
-        return self.offsets.nbytes + self.voxel.nbytes + self.kernel.nbytes + self.depths_m.nbytes
+        return sum(array.nbytes for array in self.arrays)
 
 
 @dataclass(frozen=True)
@@ -54,8 +67,8 @@ class _SortedView:
     voxels: NDArray[np.int32]
     means2d: NDArray[np.float32]
     conics: NDArray[np.float32]
+    depths_m: NDArray[np.float32]
     radii_v: NDArray[np.float32]
-    depths_m: NDArray[np.float32]  # of all voxels
 
 
 def _sorted_view(
@@ -77,8 +90,8 @@ def _sorted_view(
         voxels=voxels.to(torch.int32).numpy(),
         means2d=projected.means2d[voxels].numpy(),
         conics=projected.conics[voxels].numpy(),
+        depths_m=projected.depths_m[voxels].numpy(),
         radii_v=projected.radii_px[voxels, 1].contiguous().numpy(),
-        depths_m=projected.depths_m.numpy(),
     )
 
 
@@ -99,29 +112,30 @@ def build_voxel_lists(
     """
     height, width = rig.image_size
     views = [_sorted_view(grid, scales_m, rig, v, options) for v in range(rig.num_views)]
-    counts = np.empty((len(views), height, width), np.int32)
-    for view, count in zip(views, counts, strict=True):
-        count_entries(view.means2d, view.conics, view.radii_v, _TWO_SIGMA_MAX, height, width, BAND_ROWS, count)
-    offsets = np.zeros(counts.size + 1, np.int64)
-    np.cumsum(counts.reshape(-1), out=offsets[1:])
-    entries = int(offsets[-1])
-    needed = entries * 8 + offsets.nbytes + sum(view.depths_m.nbytes for view in views)
+    blocks = np.array([len(views), -(-height // BLOCK), -(-width // BLOCK)], np.int64)
+    pairs, entries = np.empty(blocks, np.int64), np.empty(blocks, np.int64)
+    for index, view in enumerate(views):
+        reach = (view.radii_v, _TWO_SIGMA_MAX, height, width)
+        count_entries(view.means2d, view.conics, *reach, pairs[index], entries[index])
+    block_pairs, block_entries = (np.concatenate([[0], counts.cumsum()]) for counts in (pairs, entries))
+    needed = int(block_pairs[-1]) * 12 + int(block_entries[-1]) * 5 + 2 * block_pairs.nbytes
     if needed > options.cache_max_gb * 1e9:
         x, y, z = grid.shape
         raise RendererError(
             f"splat_cpu: the voxel lists of one rig ({len(views)} views of {height}x{width} px, grid {z}x{y}x{x}) need "
-            f"{needed / 1e9:.2f} GB, cache_max_gb is {options.cache_max_gb:g}; raise it, render smaller images, use a "
+            f"{needed / 1e9:.3g} GB, cache_max_gb is {options.cache_max_gb:g}; raise it, render smaller images, use a "
             f"smaller scale_fraction, or set cache=False"
         )
-    voxel = np.empty(entries, np.int32)
-    kernel = np.empty(entries, np.float32)
+    count = int(block_pairs[-1])
+    pair_lists = np.empty(count, np.int32), np.empty(count, np.float32), np.empty(count, np.int32)
+    entry_lists = np.empty(int(block_entries[-1]), np.float32), np.empty(int(block_entries[-1]), np.uint8)
     for index, view in enumerate(views):
-        first = index * height * width
+        starts = (bounds[:-1].reshape(blocks)[index] for bounds in (block_pairs, block_entries))
         fill_entries(
-            view.voxels, view.means2d, view.conics, view.radii_v, _TWO_SIGMA_MAX, height, width, BAND_ROWS,
-            offsets[first : first + height * width + 1], voxel, kernel,
+            view.voxels, view.means2d, view.conics, view.depths_m, view.radii_v, _TWO_SIGMA_MAX, height, width,
+            *starts, *pair_lists, *entry_lists,
         )  # fmt: skip
-    return VoxelLists(offsets, voxel, kernel, np.stack([view.depths_m for view in views]), rig.image_size)
+    return VoxelLists(blocks, block_pairs, block_entries, *pair_lists, *entry_lists, rig.image_size)
 
 
 class VoxelListCache:

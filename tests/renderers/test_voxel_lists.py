@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from render_helpers import SMALL_GRID, DensityField, random_volume, surround_rig, weighted_sum
@@ -50,17 +51,26 @@ def test_cached_agrees_with_the_oracle() -> None:
 
 
 def test_lists_are_sorted_and_hold_what_an_opaque_voxel_could_add() -> None:
-    """Kernels lie in [1 / 255, 1] (an ulp below is harmless, the blend tests alpha again); depth never falls."""
+    """Kernels lie in [1 / 255, 1] (an ulp below is harmless, the blend tests alpha again) and fall within a pair.
+
+    Depth never falls within a block, no voxel comes twice, and no pixel comes twice within a pair.
+    """
     scene = voxel_scene()
     lists = build_voxel_lists(SMALL_GRID, scene.scales_m, surround_rig(), SplatOptions())
-    assert lists.kernel.min() > (1 - 1e-5) / 255
-    assert lists.kernel.max() <= 1.0
-    pixels = lists.image_size[0] * lists.image_size[1]
-    for pixel in range(0, len(lists.offsets) - 1, 17):
-        entries = lists.voxel[lists.offsets[pixel] : lists.offsets[pixel + 1]]
-        depths = lists.depths_m[pixel // pixels][entries]
-        assert (depths[1:] >= depths[:-1]).all()
-        assert len(set(entries.tolist())) == len(entries)
+    assert lists.entry_kernel.min() > (1 - 1e-5) / 255
+    assert lists.entry_kernel.max() <= 1.0
+    assert lists.block_entries[-1] == len(lists.entry_kernel)
+    for block in range(len(lists.block_pairs) - 1):
+        pairs = slice(lists.block_pairs[block], lists.block_pairs[block + 1])
+        assert (np.diff(lists.pair_depth[pairs]) >= 0).all()
+        assert len(set(lists.pair_voxel[pairs].tolist())) == pairs.stop - pairs.start
+        first = lists.block_entries[block]
+        for end in lists.block_entries[block] + lists.pair_end[pairs]:
+            assert end > first
+            assert (np.diff(lists.entry_kernel[first:end]) <= 0).all()
+            assert len(set(lists.entry_pixel[first:end].tolist())) == end - first
+            first = end
+        assert first == lists.block_entries[block + 1]
 
 
 def test_a_rig_is_known_by_its_values_not_by_its_tensors() -> None:
@@ -95,7 +105,9 @@ def test_the_least_recently_used_rig_goes_first() -> None:
 
 def test_a_rig_that_does_not_fit_is_refused_with_the_figure() -> None:
     renderer = build_renderer("splat_cpu", cache_max_gb=1e-4)
-    with pytest.raises(ValueError, match=r"3 views of 12x20 px, grid 8x10x10\) need 0\.00 GB, cache_max_gb is 0.0001"):
+    with pytest.raises(
+        ValueError, match=r"3 views of 12x20 px, grid 8x10x10\) need 0\.0\d+ GB, cache_max_gb is 0.0001"
+    ):
         renderer.render(voxel_scene(), surround_rig())
 
 
