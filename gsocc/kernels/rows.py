@@ -20,6 +20,9 @@ from gsocc.kernels.arrays import LANES
 
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
 _INDEX = ir.IntType(64)
+_intrinsic: Callable[[Callable[..., Any]], Callable[..., Any]] = intrinsic
+"""Kernels call these functions without the first argument, which numba's annotations do not know."""
+
 _FUSED = ("contract",)
 """Multiply and add may become one instruction, as in the `_FAST` of the kernels."""
 
@@ -40,7 +43,7 @@ def _block(builder: Any, row: Any, channel: Any) -> Any:
     return builder.bitcast(builder.gep(row, [channel]), _VECTOR.as_pointer())
 
 
-@intrinsic
+@_intrinsic
 def add_row(typing: Any, out: Any, at: Any, weight: Any, rows: Any, index: Any) -> tuple[Any, Callable[..., Any]]:
     """Add ``weight * rows[index]`` to ``out[at]``."""
     signature = types.void(out, types.int64, types.float32, rows, types.int64)
@@ -62,7 +65,7 @@ def add_row(typing: Any, out: Any, at: Any, weight: Any, rows: Any, index: Any) 
     return signature, generate
 
 
-@intrinsic
+@_intrinsic
 def dot_rows(typing: Any, a: Any, i: Any, b: Any, j: Any) -> tuple[Any, Callable[..., Any]]:
     """Return the scalar product of ``a[i]`` and ``b[j]``."""
     signature = types.float32(a, types.int64, b, types.int64)

@@ -131,10 +131,9 @@ def build_voxel_lists(
     entry_lists = np.empty(int(block_entries[-1]), np.float32), np.empty(int(block_entries[-1]), np.uint8)
     for index, view in enumerate(views):
         starts = (bounds[:-1].reshape(blocks)[index] for bounds in (block_pairs, block_entries))
-        fill_entries(
-            view.voxels, view.means2d, view.conics, view.depths_m, view.radii_v, _TWO_SIGMA_MAX, height, width,
-            *starts, *pair_lists, *entry_lists,
-        )  # fmt: skip
+        gaussians = (view.voxels, view.means2d, view.conics, view.depths_m, view.radii_v)
+        arguments: tuple[Any, ...] = (*gaussians, _TWO_SIGMA_MAX, height, width, *starts, *pair_lists, *entry_lists)
+        fill_entries(*arguments)
     return VoxelLists(blocks, block_pairs, block_entries, *pair_lists, *entry_lists, rig.image_size)
 
 
