@@ -31,7 +31,10 @@ _GROUPS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
     ),
     "predict": ("Write prediction files.", {"occ": predict.occ}),
     "view": ("Look at predictions.", {"occ": view.occ}),
-    "bench": ("Measure, on this machine, what the documentation claims.", {"render": bench.render, "occ": bench.occ}),
+    "bench": (
+        "Measure, on this machine, what the documentation claims.",
+        {"render": bench.render, "train": bench.train, "occ": bench.occ},
+    ),
 }
 
 app.command("demo")(demo.demo)

@@ -78,6 +78,51 @@ def render(
     _publish(result, sheets(rows, divisor, chosen), intro, f"bench render {chosen}", json, markdown)
 
 
+def train(
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="Run to step; default: the demo's on a CPU, configs/occ/nuscenes.yaml."),
+    ] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key of it; may be repeated.")
+    ] = None,
+    renderer: Annotated[
+        list[str] | None, typer.Option(help="Only these; the first is the reference of the ratios; may be repeated.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; default: cuda where there is one.")] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Most rounds; every renderer takes one step in each.")] = 7,
+    enough_s: Annotated[float, typer.Option(help="A renderer sits out once it has run this long.")] = 8.0,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: one per core.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Also write the figures to this file.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Also write the table into this page, between its marks for this benchmark.")
+    ] = None,
+) -> None:
+    """Time whole training steps of stage 2, from images to the optimiser; the renderer is the only difference.
+
+    Needs no data: images and labels are made up, calibration and shapes are those of nuScenes.
+    """
+    from gsocc.app.benchmark.stopwatch import choose_device, choose_threads, threads_kept, use_threads
+    from gsocc.app.benchmark.train import benchmark_training, choose_entrants, training_report, training_sheet
+    from gsocc.app.paths import CONFIGS
+    from gsocc.config import load_config
+    from occ_stage.config import OccConfig
+
+    chosen, count = choose_device(device), choose_threads(threads)
+    names = choose_entrants(renderer, chosen)
+    file = config or CONFIGS / "occ" / ("nuscenes.yaml" if chosen == "cuda" else "synthetic_splat.yaml")
+    fixed = [f"training.device={chosen}", *(["training.precision=32-true"] if chosen == "cpu" else [])]
+    run = load_config(file, OccConfig, [*(changes or []), *fixed])
+    with threads_kept():
+        use_threads(count)
+        rows = benchmark_training(run, names, chosen, repeats, enough_s)
+        result = training_report(rows, run, chosen)
+    intro = (
+        f"{_machine(result)}. {run.name}, {run.model.backbone}, {len(run.model.classes)} classes, untrained network."
+    )
+    _publish(result, [training_sheet(rows, run)], intro, f"bench train {chosen}", json, markdown)
+
+
 def _publish(
     result: dict[str, Any], tables: "list[Sheet]", intro: str, name: str, json: Path | None, markdown: Path | None
 ) -> None:
