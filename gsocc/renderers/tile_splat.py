@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
 
 from gsocc.geometry.se3 import invert_rigid, transform_points
 from gsocc.kernels.tile_splat import TILE, bin_tiles, measure, splat_backward, splat_forward
@@ -35,31 +36,38 @@ def splat_tiles(
         depth_sum_m: sum(w z) in metres.
         opacity: sum(w).
     """
-    # Views are projected one after the other, each only what it may see, which bounds the memory of the graph.
     ids, means2d, conics, depths = [], [], [], []
     for view in range(rig.num_views):
-        seen = _candidates(scene, rig, view, options)
-        projected = project_gaussians(
-            scene.means[0, seen],
-            view_covariances(scene, 0, view, seen),
-            rig.intrinsics[0, view].float(),
-            rig.cam_to_ego[0, view].float(),
-            rig.image_size,
-            near_m=options.near_m,
-            eps2d_px=options.eps2d_px,
-        )
-        kept = projected.visible.nonzero()[:, 0]
-        kept = kept[torch.argsort(projected.depths_m.detach()[kept], stable=True)]
-        ids.append(seen[kept])
-        means2d.append(projected.means2d[kept])
-        conics.append(projected.conics[kept])
-        depths.append(projected.depths_m[kept])
+        # What the projection's gradient needs is computed again in the backward pass: kept for every view, it would be
+        # most of the memory.
+        seen = checkpoint(_project_view, scene, rig, view, options, use_reentrant=False)
+        for parts, part in zip((ids, means2d, conics, depths), seen, strict=True):
+            parts.append(part)
     view_start = np.cumsum([0, *(len(part) for part in ids)], dtype=np.int64)
     features, depth, opacity = _SplatTiles.apply(
         torch.cat(means2d), torch.cat(conics), torch.cat(depths), scene.opacities[0], scene.features[0],
         torch.cat(ids).to(torch.int32), view_start, rig.image_size, options.alpha_max,
     )  # fmt: skip
     return features, depth, opacity
+
+
+def _project_view(
+    scene: Gaussians, rig: CameraRig, view: int, options: SplatOptions
+) -> tuple[Int[Tensor, " M"], Float[Tensor, "M 2"], Float[Tensor, "M 3"], Float[Tensor, " M"]]:
+    """Return which Gaussians one view sees, their centres in pixels, conics and depths, by depth."""
+    seen = _candidates(scene, rig, view, options)
+    projected = project_gaussians(
+        scene.means[0, seen],
+        view_covariances(scene, 0, view, seen),
+        rig.intrinsics[0, view].float(),
+        rig.cam_to_ego[0, view].float(),
+        rig.image_size,
+        near_m=options.near_m,
+        eps2d_px=options.eps2d_px,
+    )
+    kept = projected.visible.nonzero()[:, 0]
+    kept = kept[torch.argsort(projected.depths_m.detach()[kept], stable=True)]
+    return seen[kept], projected.means2d[kept], projected.conics[kept], projected.depths_m[kept]
 
 
 @torch.no_grad()
