@@ -1,14 +1,12 @@
-"""Gaussian splatting on NVIDIA GPUs through gsplat 1.5.3; the only module that imports it."""
+"""Gaussian splatting on NVIDIA GPUs through gsplat 1.5.3."""
 
-from types import ModuleType
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gsocc.errors import MissingExtraError
-from gsocc.geometry.se3 import invert_rigid
+from gsocc.renderers import gsplat_api
 from gsocc.renderers.base import (
     RendererError,
     Scene,
@@ -22,17 +20,18 @@ from gsocc.renderers.base import (
     refuse,
 )
 from gsocc.renderers.constants import ALPHA_MAX
+from gsocc.renderers.gsplat_lists import TileListCache, live_lists
+from gsocc.renderers.gsplat_splats import Splats, TileLists, composite, intersect, project
 from gsocc.structures import CameraRig, Gaussians, RenderOutput, VoxelGaussians
-
-CHANNEL_CHUNK = 32
-"""Channels that gsplat composites in one pass; more take further passes."""
 
 
 class SplatGsplat:
-    """Splats on CUDA: all cameras and batch items in one call, features and depth in one pass, float32 inside.
+    """Splats on CUDA: all cameras and batch items in one pass, depth beside the features, float32 inside.
 
     Takes the options of `SplatOptions`; `alpha_max` is compiled into gsplat and must keep its default. Gradients
-    reach means, rotations, scales, opacities, features and camera poses, not intrinsics.
+    reach means, rotations, scales, covariances, opacities, features and camera poses, not intrinsics.
+    `VoxelGaussians` have gradients to opacities and features; with `cache` they are drawn from lists that are built
+    once per rig and kept, and poses get no gradient.
     """
 
     scene_kinds: tuple[type, ...] = (Gaussians, VoxelGaussians)
@@ -44,7 +43,8 @@ class SplatGsplat:
                 f"splat_gsplat: alpha_max is {ALPHA_MAX} in gsplat 1.5.3's kernels, got {self.options.alpha_max}; "
                 f"splat_cpu and splat_torch take any"
             )
-        self._gsplat = _import_gsplat()
+        self._gsplat = gsplat_api.import_gsplat()
+        self.cache = TileListCache(self.options)
 
     @classmethod
     def option_names(cls) -> tuple[str, ...]:
@@ -55,72 +55,64 @@ class SplatGsplat:
         """Draw the scene into every camera; see `Renderer.render`. Values are not checked, which would make it wait.
 
         Raises:
-            ValueError: Also where the scene is not on a CUDA device.
+            ValueError: Also where scene or rig are not on a CUDA device, where the lists of a rig do not fit into
+                `cache_max_gb`, and where poses want a gradient that cached lists do not have.
         """
         if isinstance(scene, VoxelGaussians):
+            self._check(scene.opacities, rig)
             check_voxel_gaussians(scene, "splat_gsplat")
+            if self.options.cache:
+                with full_precision(scene.opacities):
+                    return self._render_cached(scene, rig)
             scene = scene.to_gaussians()
         if not isinstance(scene, Gaussians):
             refuse(scene, "splat_gsplat", self.scene_kinds)
-        if not scene.means.is_cuda:
-            raise RendererError(
-                f"splat_gsplat: the scene must be on a CUDA device, got {scene.means.device}; renderer 'splat_cpu' "
-                f"runs on a CPU"
-            )
+        self._check(scene.means, rig)
         check_gaussians(scene, rig.num_views, "splat_gsplat")
-        check_rig(rig, scene.means.shape[0], "splat_gsplat")
         with full_precision(scene.means):
-            return self._rasterize(scene, rig)
+            return self._render_plain(scene.map(Tensor.float), rig)
 
-    def _rasterize(self, scene: Gaussians, rig: CameraRig) -> RenderOutput:
-        batch, count, channels = scene.features.shape
-        height, width = rig.image_size
-        if count == 0:
-            empty = scene.features.new_zeros(batch, rig.num_views, channels + 2, height, width, dtype=torch.float32)
+    @staticmethod
+    def _check(tensor: Tensor, rig: CameraRig) -> None:
+        gsplat_api.require_cuda(tensor, "the scene")
+        if rig.intrinsics.device != tensor.device or rig.cam_to_ego.device != tensor.device:
+            raise RendererError(
+                f"splat_gsplat: the rig must be on the scene's device {tensor.device}, got "
+                f"{rig.intrinsics.device}; keep it there, so that no step has to move it"
+            )
+        check_rig(rig, tensor.shape[0], "splat_gsplat")
+
+    def _render_plain(self, scene: Gaussians, rig: CameraRig) -> RenderOutput:
+        opacities, features = scene.opacities.flatten(), scene.features.flatten(0, 1)
+        if len(opacities) == 0:  # gsplat divides by their number
+            shape = (rig.batch_size, rig.num_views, scene.features.shape[-1] + 2, *rig.image_size)
+            empty = (scene.opacities.sum() + scene.features.sum()).expand(shape)
             return assemble(empty[:, :, 2:], empty[:, :, 0], empty[:, :, 1])
-        rendered, alphas, _ = self._gsplat.rasterization(
-            means=scene.means.float().contiguous(),
-            quats=scene.quats.float().contiguous(),
-            scales=scene.scales.float().contiguous(),
-            opacities=scene.opacities.float().contiguous(),
-            colors=_pad(scene.features.float()).contiguous(),
-            viewmats=invert_rigid(rig.cam_to_ego.float()).contiguous(),
-            Ks=rig.intrinsics.float().contiguous(),
-            width=width,
-            height=height,
-            near_plane=self.options.near_m,
-            eps2d=self.options.eps2d_px,
-            packed=True,
-            render_mode="RGB+D",
-            rasterize_mode="classic",
-            channel_chunk=CHANNEL_CHUNK,
-        )  # (B, V, H, W, padded + 1), (B, V, H, W, 1)
-        features = rendered[..., :channels].movedim(-1, 2)  # (B, V, C, H, W)
-        return assemble(features, rendered[..., -1], alphas[..., 0])
+        projected = project(self._gsplat, scene, rig, self.options, scene.opacities.detach())
+        lists = intersect(self._gsplat, projected, rig.batch_size * rig.num_views, rig.image_size)
+        return self._composite(projected.splats, lists, opacities, features, rig)
 
+    def _render_cached(self, scene: VoxelGaussians, rig: CameraRig) -> RenderOutput:
+        if torch.is_grad_enabled() and rig.cam_to_ego.requires_grad:
+            raise RendererError(
+                "splat_gsplat: cached lists have no gradient to cam_to_ego; set cache=False, or detach the poses"
+            )
+        opacities = scene.opacities.float().flatten(1)  # (B, N)
+        splats, lists = live_lists(self.cache.get(self._gsplat, scene, rig), opacities)
+        features = scene.features.float().flatten(2).movedim(1, 2).flatten(0, 1)  # (B * N, C)
+        return self._composite(splats, lists, opacities.flatten(), features, rig)
 
-def _pad(features: Float[Tensor, "B N C"]) -> Float[Tensor, "B N P"]:
-    """Pad channels so that with depth they are 2, 4, 8, 16 or a multiple of 32: counts that every gsplat compiles."""
-    channels = features.shape[-1]
-    with_depth = channels + 1
-    if with_depth > CHANNEL_CHUNK:
-        target = -(-with_depth // CHANNEL_CHUNK) * CHANNEL_CHUNK
-    else:
-        target = max(2, 1 << (with_depth - 1).bit_length())
-    return torch.nn.functional.pad(features, (0, target - 1 - channels))
-
-
-def _import_gsplat() -> ModuleType:
-    # Without CUDA gsplat 1.5.3 imports and then fails with a misleading message at the first call.
-    if not torch.cuda.is_available():
-        raise MissingExtraError(
-            "renderer 'splat_gsplat' needs an NVIDIA GPU that torch can use; renderer 'splat_cpu' runs on a CPU"
-        )
-    try:
-        import gsplat
-    except ImportError as error:
-        raise MissingExtraError(
-            "renderer 'splat_gsplat' needs gsplat: pip install -c constraints.txt -e .[cuda]; renderer 'splat_cpu' "
-            "runs on a CPU"
-        ) from error
-    return gsplat
+    def _composite(
+        self,
+        splats: Splats,
+        lists: TileLists,
+        opacities: Float[Tensor, " T"],
+        features: Float[Tensor, "T C"],
+        rig: CameraRig,
+    ) -> RenderOutput:
+        images = composite(self._gsplat, splats, lists, opacities, features, rig.image_size)
+        features, depth, opacity = (image.unflatten(0, (rig.batch_size, rig.num_views)) for image in images)
+        # min(0.999, NaN) is 0.999 on a GPU: gsplat would draw a NaN opacity as a wall. Adding zero times their sum
+        # shows it, in the item where it is.
+        poison = 0.0 * opacities.detach().unflatten(0, (rig.batch_size, -1)).sum(-1)  # (B,)
+        return assemble(features, depth, opacity + poison[:, None, None, None])

@@ -64,9 +64,10 @@ class VoxelGaussians:
         return (x, y, z)
 
     def to_gaussians(self) -> Gaussians:
-        """Return the same scene as free Gaussians, x slowest and z fastest."""
+        """Return the same scene as free Gaussians, x slowest and z fastest; places are float32 at least."""
         batch, channels = self.features.shape[:2]
-        means = self.grid.centers_m(self.opacities.device).reshape(1, -1, 3).to(self.opacities.dtype)
+        dtype = torch.promote_types(self.opacities.dtype, torch.float32)  # bfloat16 would move voxels by decimetres
+        means = self.grid.centers_m(self.opacities.device).reshape(1, -1, 3).to(dtype)
         n = means.shape[1]
         quats = means.new_zeros(batch, n, 4)
         quats[..., 0] = 1.0
