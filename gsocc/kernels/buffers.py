@@ -9,6 +9,15 @@ BLOCK = 16
 """Elements that are transposed at a time: a cache line of every channel."""
 
 
+@njit(cache=True, nogil=True, inline="always")
+def touch(rows: F32, scalars: F32, touched: Flags, index: int) -> None:
+    """Zero what one task holds of an element when it is first written: most elements never are."""
+    if not touched[index]:
+        touched[index] = True
+        rows[index] = np.float32(0.0)
+        scalars[index] = np.float32(0.0)
+
+
 @njit(parallel=True, cache=True, nogil=True)
 def sum_buffers(grad_rows: F32, grad_scalars: F32, touched: Flags, out_features: F32, out_scalars: F32) -> None:
     """Sum over tasks, reading only what was touched.
@@ -16,7 +25,7 @@ def sum_buffers(grad_rows: F32, grad_scalars: F32, touched: Flags, out_features:
     Args:
         grad_rows: (tasks, N, Cp).
         grad_scalars: (tasks, N).
-        touched: (tasks, N), False where a task's buffer holds nothing.
+        touched: (tasks, N), False where a task's buffer holds nothing, not even zeros.
         out_features: (C, N), written.
         out_scalars: (N,), written.
     """
@@ -28,13 +37,11 @@ def sum_buffers(grad_rows: F32, grad_scalars: F32, touched: Flags, out_features:
             for index in range(first, last):
                 out_features[channel, index] = np.float32(0.0)
         for task in range(grad_rows.shape[0]):
-            if not touched[task, first:last].any():
-                continue
             for index in range(first, last):
-                out_scalars[index] += grad_scalars[task, index]
-            for channel in range(channels):
-                for index in range(first, last):
-                    out_features[channel, index] += grad_rows[task, index, channel]
+                if touched[task, index]:
+                    out_scalars[index] += grad_scalars[task, index]
+                    for channel in range(channels):
+                        out_features[channel, index] += grad_rows[task, index, channel]
 
 
 @njit(parallel=True, cache=True, nogil=True)

@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit, prange
 
 from gsocc.kernels.arrays import F32, I32, I64, U8, Flags, Scalar
+from gsocc.kernels.buffers import touch
 from gsocc.kernels.rows import add_row, dot_rows
 from gsocc.kernels.voxel_lists import BLOCK
 
@@ -175,6 +176,6 @@ def blend_backward(
                     if not clamped:
                         by_peak += kernel * (light[at] * worth - behind[at] * inverse)
                     behind[at] += weight * worth
-                touched[thread, voxel] = True
+                touch(mine, grad_opacities[thread], touched[thread], voxel)
                 grad_opacities[thread, voxel] += by_peak
                 add_row(mine, voxel, _ONE, sums, 0)

@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit, prange
 
 from gsocc.kernels.arrays import F32, I32, I64, Flags, Scalar
+from gsocc.kernels.buffers import touch
 from gsocc.kernels.rows import add_row, dot_rows
 
 TILE = 16
@@ -287,7 +288,7 @@ def splat_backward(
                         behind[at] += weight * worth
                 if not hit:
                     continue
-                touched[thread, gaussian] = True
+                touch(mine, out_opacities[thread], touched[thread], gaussian)
                 out_opacities[thread, gaussian] += by_peak
                 add_row(mine, gaussian, _ONE, sums, 0)
                 if geometry:

@@ -56,8 +56,10 @@ class GradientBuffers:
     touched: NDArray[np.bool_]
 
     @classmethod
-    def zeros(cls, count: int, padded: int, extra: int = 0) -> "GradientBuffers":
-        """Return zeros for as many tasks as there are threads and as fit into `MAX_BYTES`.
+    def allocate(cls, count: int, padded: int, extra: int = 0) -> "GradientBuffers":
+        """Return buffers for as many tasks as there are threads and as fit into `MAX_BYTES`.
+
+        Kernels `touch` an element before they add to it; nothing else is ever zeroed.
 
         Args:
             count: Elements N.
@@ -65,12 +67,19 @@ class GradientBuffers:
             extra: Further float32 numbers that each task will hold.
         """
         tasks = max(1, min(numba.get_num_threads(), MAX_BYTES // max(1, (count * (padded + 1) + extra) * 4)))
-        # np.zeros maps a page when it is first touched: elements that nobody sees cost nothing.
         return cls(
-            np.zeros((tasks, count, padded), np.float32),
-            np.zeros((tasks, count), np.float32),
+            np.empty((tasks, count, padded), np.float32),
+            np.empty((tasks, count), np.float32),
             np.zeros((tasks, count), np.bool_),
         )
+
+    @classmethod
+    def zeros(cls, count: int, padded: int) -> "GradientBuffers":
+        """Return buffers that are zero everywhere, for kernels that do not `touch`."""
+        buffers = cls.allocate(count, padded)
+        buffers.rows[:] = 0.0
+        buffers.scalars[:] = 0.0
+        return buffers
 
     def total(self, channels: int) -> tuple[Float[Tensor, "C N"], Float[Tensor, " N"]]:
         """Return the gradients to features and scalars, summed over tasks."""

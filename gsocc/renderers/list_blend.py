@@ -62,7 +62,7 @@ class _BlendVoxelLists(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
         opacities, rows, light, last = ctx.saved_tensors
         lists: VoxelLists = ctx.lists
-        buffers = GradientBuffers.zeros(*rows.shape)
+        buffers = GradientBuffers.allocate(*rows.shape)
         grad_features, grad_depth, grad_opacity = (g.float().contiguous().numpy() for g in grads)
         scene: tuple[Any, ...] = (*lists.arrays, opacities.numpy(), rows.numpy(), np.float32(ALPHA_MIN))
         images = (light.numpy(), last.numpy(), grad_features, grad_depth, grad_opacity)

@@ -165,7 +165,7 @@ class _SplatTiles(torch.autograd.Function):
         wanted = any(ctx.needs_input_grad[:3])
         rows = ctx.scene[9]
         count, padded = rows.shape
-        buffers = GradientBuffers.zeros(count, padded, extra=len(means2d) * 6 if wanted else 0)
+        buffers = GradientBuffers.allocate(count, padded, extra=len(means2d) * 6 if wanted else 0)
         geometry = np.zeros((len(buffers.rows), len(means2d) if wanted else 0, 6), np.float32)
         grad: tuple[Any, ...] = tuple(g.float().contiguous().numpy() for g in grads)
         into = (buffers.rows, buffers.scalars, buffers.touched, geometry)
