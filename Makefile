@@ -10,8 +10,9 @@ demo: setup
 test: setup
 	.venv/bin/pytest -m "not cuda"
 
-test-cuda: setup
-	.venv/bin/pytest -m cuda
+# On a GPU machine with its own torch and no network: make test-cuda PYTHON=python3 (see docs/renderers.md).
+test-cuda: $(if $(PYTHON),,setup)
+	$(if $(PYTHON),$(PYTHON) -m pytest -m cuda tests/renderers/test_gsplat_on_cuda.py,.venv/bin/pytest -m cuda)
 
 lint: setup
 	.venv/bin/ruff check .
