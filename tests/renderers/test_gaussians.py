@@ -12,7 +12,10 @@ from gsocc.geometry.quaternion import quat_to_matrix
 from gsocc.renderers import build_renderer
 from gsocc.structures import CameraRig, Gaussians, RenderOutput
 
-splats = pytest.mark.parametrize("name", ["splat_cpu", "splat_torch"])
+# splat_gsplat runs on a CPU here, through gsplat's torch code (see gsplat_stand_in.py).
+pytestmark = pytest.mark.usefixtures("stand_in")
+splats = pytest.mark.parametrize("name", ["splat_cpu", "splat_torch", "splat_gsplat"])
+splats_with_any_alpha_max = pytest.mark.parametrize("name", ["splat_cpu", "splat_torch"])
 
 FOCAL_PX, EPS2D_PX, ALPHA_MAX = 20.0, 0.3, 0.999
 
@@ -65,12 +68,13 @@ def test_blending_stops_before_the_light_runs_out(name: str) -> None:
     assert out.features[0, 0, 0, 3, 5].item() == pytest.approx(ALPHA_MAX, abs=1e-6)
 
 
-@splats
-def test_clamped_alpha_passes_no_gradient_to_opacity(name: str) -> None:
+@splats_with_any_alpha_max
+@pytest.mark.parametrize("alpha_max", [0.999, 0.99])
+def test_clamped_alpha_passes_no_gradient_to_opacity(name: str, alpha_max: float) -> None:
     scene = on_axis([8.0], [1.0], scale_m=50.0)
     opacities = scene.opacities.clone().requires_grad_()
-    out = render(name, replace(scene, opacities=opacities), forward_rig((1, 1)), alpha_max=0.99)
-    assert out.opacity.item() == pytest.approx(0.99)
+    out = render(name, replace(scene, opacities=opacities), forward_rig((1, 1)), alpha_max=alpha_max)
+    assert out.opacity.item() == pytest.approx(alpha_max)
     out.opacity.sum().backward()
     assert opacities.grad is not None
     assert opacities.grad.item() == 0.0
@@ -148,6 +152,63 @@ def test_a_scene_without_gaussians_is_empty(name: str) -> None:
 
 
 @splats
+@pytest.mark.parametrize(
+    "shift_m",
+    [(-10.0, 0.0, 0.0), (0.1, 0.0, 0.0), (10.0, 50.0, 0.0), (10.0, 0.0, -50.0)],
+    ids=["behind", "nearer than near_m", "left of the image", "below the image"],
+)
+def test_what_is_out_of_sight_is_not_drawn(name: str, shift_m: tuple[float, float, float]) -> None:
+    scene = on_axis([0.0], [0.9], scale_m=0.2)
+    means = (scene.means + torch.tensor(shift_m)).requires_grad_()
+    out = render(name, replace(scene, means=means), forward_rig())
+    assert (out.opacity == 0.0).all()
+    assert (out.depth_m == 0.0).all()
+    (weighted_sum(out) + out.depth_m.sum()).backward()
+    assert means.grad is None or (means.grad == 0.0).all()
+
+
+@splats
+@pytest.mark.parametrize("image_size", [(1, 1), (1, 40), (17, 1)])
+def test_images_of_one_pixel_are_cut_from_larger_ones(name: str, image_size: tuple[int, int]) -> None:
+    """A pixel does not know how many others there are, as long as no Jacobian is clamped at the edge of the image."""
+    scene = on_axis([8.0, 9.0], [0.6, 0.7])
+    small = render(name, scene, forward_rig(image_size))
+    large = render(name, scene, forward_rig((17, 41)))
+    (h, w), left = image_size, (41 - image_size[1]) // 2
+    if (41 - w) % 2:  # an even image has its axis between two pixels
+        rig = forward_rig((17, 41))
+        rig.intrinsics[..., 0, 2] += 0.5
+        large, left = render(name, scene, rig), (41 - w + 1) // 2
+    top = (17 - h) // 2
+    torch.testing.assert_close(small.opacity, large.opacity[..., top : top + h, left : left + w])
+    torch.testing.assert_close(small.features, large.features[..., top : top + h, left : left + w])
+
+
+@splats
+@pytest.mark.parametrize("seed", [0, 1])
+def test_weights_add_up_to_the_opacity_and_to_one_at_most(name: str, seed: int) -> None:
+    """A feature of one everywhere is drawn as the opacity, whatever stands in the way of what."""
+    scene = random_gaussians(120, 1, seed)
+    scene = replace(scene, features=torch.ones_like(scene.features), opacities=scene.opacities.sqrt())
+    out = render(name, scene, surround_rig())
+    torch.testing.assert_close(out.features[:, :, 0], out.opacity, atol=1e-5, rtol=1e-5)
+    assert out.opacity.min() >= 0.0
+    assert out.opacity.max() <= 1.0
+    assert out.opacity.max() > 0.9
+
+
+@splats
+def test_a_batch_is_its_items_one_by_one(name: str) -> None:
+    scene, rig = random_gaussians(40, 3, batch=3), surround_rig(batch=3)
+    scene.opacities[0] *= 0.01
+    out = render(name, scene, rig)
+    for item in range(3):
+        alone = render(name, scene.item(item), rig.item(item))
+        torch.testing.assert_close(out.features[item], alone.features[0])
+        torch.testing.assert_close(out.depth_m[item], alone.depth_m[0])
+
+
+@splats
 @pytest.mark.parametrize("opacity", [0.0, 1.0])
 @pytest.mark.parametrize("scale_m", [1e-6, 1e4])
 def test_extreme_sizes_and_opacities_stay_finite(name: str, opacity: float, scale_m: float) -> None:
@@ -155,8 +216,10 @@ def test_extreme_sizes_and_opacities_stay_finite(name: str, opacity: float, scal
     scene = random_gaussians(40, 2)
     leaves = {
         "means": scene.means.clone().requires_grad_(),
+        "quats": scene.quats.clone().requires_grad_(),
         "scales": torch.full_like(scene.scales, scale_m).requires_grad_(),
         "opacities": torch.full_like(scene.opacities, opacity).requires_grad_(),
+        "features": scene.features.clone().requires_grad_(),
     }
     out = render(name, replace(scene, **leaves), surround_rig())
     assert out.opacity.max() <= 1.0
@@ -231,9 +294,14 @@ def test_oracle_agrees_with_finite_differences(given: bool) -> None:
     ("field", "value", "expected"),
     [
         ("means", float("nan"), "means must be finite"),
+        ("means", float("-inf"), "means must be finite, got .* in Gaussian 7 of item 0"),
         ("scales", float("inf"), "scales must be finite and positive"),
+        ("scales", float("nan"), "scales must be finite and positive"),
+        ("scales", -0.1, "scales must be finite and positive"),
         ("scales", 0.0, "scales must be finite and positive"),
         ("quats", 0.0, "quats must be finite and not zero"),
+        ("quats", float("nan"), "quats must be finite and not zero"),
+        ("opacities", -0.5, r"opacities must lie in \[0, 1\], got -0.5"),
         ("opacities", 1.5, r"opacities must lie in \[0, 1\], got 1.5; logits need a sigmoid"),
     ],
 )
@@ -242,6 +310,28 @@ def test_values_that_cannot_be_drawn_are_named(name: str, field: str, value: flo
     getattr(scene, field)[0, 7] = value
     with pytest.raises(ValueError, match=expected):
         render(name, scene, surround_rig())
+
+
+@splats
+@pytest.mark.parametrize(
+    ("element", "value"), [((0, 0), float("inf")), ((0, 0), 0.0), ((0, 1), 3.0), ((2, 2), 0.0), ((1, 1), -5.0)]
+)
+def test_cameras_that_are_not_pinholes_are_refused(name: str, element: tuple[int, int], value: float) -> None:
+    rig = surround_rig()
+    rig.intrinsics[0, 1][element] = value
+    with pytest.raises(ValueError, match="intrinsics"):
+        render(name, random_gaussians(10, 2), rig)
+
+
+@splats
+def test_parts_of_different_lengths_are_refused(name: str) -> None:
+    """Shapes that annotations let through where they are not checked, as outside of these tests."""
+    scene = random_gaussians(10, 2)
+    object.__setattr__(scene, "scales", scene.scales[:, :9])
+    with pytest.raises(ValueError, match=r"scales must start with \(1, 10\) like means, got \(1, 9, 3\)"):
+        render(name, scene, surround_rig())
+    with pytest.raises(ValueError, match="the scene has 1 batch items, the rig has 2"):
+        render(name, random_gaussians(10, 2), surround_rig(batch=2))
 
 
 def with_covariances(scene: Gaussians, dtype: torch.dtype = torch.float32) -> Gaussians:
