@@ -33,9 +33,9 @@ def overlap_masks(
 ) -> Bool[Tensor, "B V V H W"]:
     """Find which pixels of each view are seen by each other view too.
 
-    Samples lie at depths ``k * max_depth_m / steps``, k = 1..steps. They are counted rather than drawn: a point at depth
-    d of a ray projects to homogeneous pixels ``a + b d``, so every border of the other image is one inequality that is
-    linear in d, and the samples inside are those of one interval. Compute it once per rig.
+    Samples lie at depths ``k * max_depth_m / steps``, k = 1..steps. They are counted rather than drawn: a point at
+    depth d of a ray projects to homogeneous pixels ``a + b d``, so every border of the other image is one inequality
+    that is linear in d, and the samples inside are those of one interval. Compute it once per rig.
 
     Args:
         rig: Calibrated cameras; masks are of its `image_size`.
@@ -93,8 +93,8 @@ def choose_sides(
     Args:
         masks: What `overlap_masks` found.
         cam_to_ego: Camera poses, whose yaw orders the views.
-        rule: "fixed": every view gives up what it shares with its neighbour on the left, seen from the ego; "alternating":
-            the left at even steps and the right at odd ones; "random": a coin per pair and batch item.
+        rule: "fixed": every view gives up what it shares with its neighbour on the left, seen from the ego;
+            "alternating": the left at even steps and the right at odd ones; "random": a coin per pair and batch item.
         step: Number of the training step, for "alternating".
         generator: Where "random" draws from, on the CPU; the global generator without.
 
@@ -179,7 +179,7 @@ def _samples_on_valid(
     valid_mask: Bool[Tensor, "B V H W"],
 ) -> Bool[Tensor, "B V V H W"]:
     """Keep pixels of which more than one sample falls on a valid pixel of the other view."""
-    batch, _, other, row, column = masks.nonzero(as_tuple=True)
+    batch, _, other, row, _ = masks.nonzero(as_tuple=True)
     first_at, last_at = first[masks], last[masks]  # (N,)
     a, b = origin[:, :, :, None, None].expand_as(slope)[masks], slope[masks]  # (N, 3)
     height, width = valid_mask.shape[-2:]
@@ -208,8 +208,8 @@ def _require_overlap(
     views = whole.shape[1]
     if not bool(whole.flatten(1).any(-1).all()):
         raise UserError(
-            f"no two of the {views} cameras see the same point up to {max_depth_m:g} m: a rig without overlap cannot give "
-            "metric scale, because nothing ties the size of the world to the known distance between cameras; use a rig "
+            f"no two of the {views} cameras see the same point up to {max_depth_m:g} m: a rig without overlap cannot "
+            "give metric scale, because nothing ties the size of the world to the known distance between cameras; use a rig "
             "whose cameras overlap, check intrinsics and cam_to_ego, or take ego motion from the vehicle instead"
         )
     if not bool(eroded.flatten(1).any(-1).all()):

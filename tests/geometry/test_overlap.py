@@ -65,9 +65,9 @@ def sampled_masks(rig: CameraRig, max_depth_m: float, steps: int) -> torch.Tenso
 def test_two_cameras_at_one_point_share_the_columns_that_trigonometry_says() -> None:
     """Field of view 90 degrees, f = W / 2 = 20 px, turned by 60 degrees: the other image ends at tan(15 degrees).
 
-    The right camera's left edge is at 45 degrees to its left, which the left camera sees 15 degrees to its right; so the
-    left camera shares u > 20 + 20 tan(15) = 25.36: pixel centres 25.5 to 39.5. Rows above and below the horizon leave
-    the other image where the ray climbs faster in it: |v| <= 10 px both ways, which the middle rows never do.
+    The right camera's left edge is at 45 degrees to its left, which the left camera sees 15 degrees to its right; so
+    the left camera shares u > 20 + 20 tan(15) = 25.36: pixel centres 25.5 to 39.5. Rows far from the horizon may leave
+    the other image, the middle ones do not.
     """
     rig = make_rig([(0, 0, 0, 30.0, 90.0), (0, 0, 0, -30.0, 90.0)])
     masks = overlap_masks(rig, 80.0)
@@ -121,7 +121,7 @@ def test_cameras_that_look_apart_are_refused_with_the_reason() -> None:
 
 
 def test_what_lies_beyond_the_largest_depth_is_not_shared() -> None:
-    """Parallel cameras 10 m apart with a right angle of view: at depth d the one sees the other's axis from d = 10 m."""
+    """Parallel cameras 10 m apart with a right angle of view: one sees the other's axis from a depth of 10 m on."""
     rig = make_rig([(0, 0, 0, 0.0, 90.0), (0, 10.0, 0, 0.0, 90.0)])
     assert overlap_masks(rig, 40.0)[0, 0, 1, 10, 20]
     assert not overlap_masks(rig, 9.0, require=False)[0, 0, 1, 10, 20]
