@@ -26,9 +26,11 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 """Every renderer that runs on a CPU, in every way of sampling it has."""
 
 
-def drawer(kind: str, scale_fraction: float = 0.4) -> Draw:
-    """Return a function that draws (grid, density, features, rig) with one of `KINDS`."""
+def drawer(kind: str, scale_fraction: float = 0.4, *, oracle: bool = False) -> Draw:
+    """Return a function that draws (grid, density, features, rig) with one of `KINDS`, or with its torch oracle."""
     name, options = KINDS[kind]
+    if oracle:
+        name, options = ("splat_torch", {}) if name.startswith("splat") else ("volume", options)
     renderer = build_renderer(name, **options)
 
     def draw(grid: VoxelGrid, density: Tensor, features: Tensor, rig: CameraRig) -> RenderOutput:
