@@ -1,7 +1,8 @@
 """Image backbones from transformers, by name, without downloads.
 
 ResNets are built from their configuration with random weights; torchvision's ImageNet ``.pth`` files are accepted as
-their initialisation. Any other backbone of transformers is loaded from a local folder.
+their initialisation. Swin Transformers are built likewise, with random weights. Any other backbone of transformers is
+loaded, with its weights, from a local folder.
 """
 
 from pathlib import Path
@@ -19,6 +20,13 @@ RESNETS: dict[str, tuple[list[int], list[int], int, str]] = {
     "resnet34": ([3, 4, 6, 3], [64, 128, 256, 512], 64, "basic"),
     "resnet50": ([3, 4, 6, 3], [256, 512, 1024, 2048], 64, "bottleneck"),
     "resnet101": ([3, 4, 23, 3], [256, 512, 1024, 2048], 64, "bottleneck"),
+}
+
+# name -> (embedding size, depths, heads, window); `swin_nano` is for CPUs and tests.
+SWINS: dict[str, tuple[int, list[int], list[int], int]] = {
+    "swin_nano": (24, [1, 1, 1, 1], [1, 2, 4, 8], 4),
+    "swin_tiny": (96, [2, 2, 6, 2], [3, 6, 12, 24], 7),
+    "swin_base": (128, [2, 2, 18, 2], [4, 8, 16, 32], 7),
 }
 
 
@@ -40,24 +48,46 @@ class Backbone(nn.Module):
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1), persistent=False)
 
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """Return feature maps (N, C_l, H / 2^(l+2), W / 2^(l+2)) of RGB images (N, 3, H, W) in [0, 1]."""
-        return list(self.network((images - self.mean) / self.std).feature_maps)
+    def normalised(self, images: Tensor) -> Tensor:
+        """Return RGB images (N, 3, H, W) in [0, 1] as the network's weights expect them."""
+        return (images - self.mean) / self.std
+
+    def forward(self, images: Tensor, extra: Tensor | None = None) -> list[Tensor]:
+        """Return feature maps (N, C_l, H / 2^(l+2), W / 2^(l+2)) of RGB images (N, 3, H, W) in [0, 1].
+
+        `extra` holds the further channels of a backbone that was built for more than three, as they are.
+        """
+        inputs = self.normalised(images)
+        if extra is not None:
+            inputs = torch.cat([inputs, extra], 1)
+        return list(self.network(inputs).feature_maps)
 
 
-def build_backbone(name: str, *, levels: int = 3, weights: Path | None = None, norm: str = "batch") -> Backbone:
+def build_backbone(
+    name: str,
+    *,
+    levels: int = 3,
+    weights: Path | None = None,
+    norm: str = "batch",
+    extra_channels: int = 0,
+    second_image: bool = False,
+) -> Backbone:
     """Build a backbone.
 
     Args:
-        name: One of `RESNETS`, or a local folder that transformers' ``save_pretrained`` wrote.
+        name: One of `RESNETS` or `SWINS`, or a local folder that transformers' ``save_pretrained`` wrote.
         levels: How many pyramid levels to return, from stride 4 on.
         weights: A torchvision ``.pth`` state dict for a ResNet; random initialisation without it.
         norm: "batch" keeps batch normalisation; "group" replaces it by group normalisation, for batches of one rig.
+        extra_channels: Input channels beside the three colours; their weights start small, so that the colours' are
+            not drowned.
+        second_image: The first three extra channels are another image: its weights are those of the colours, and
+            both are halved, as the published pose networks start from ImageNet.
 
     Raises:
         UserError: For an unknown name, or weights of another network.
     """
-    from transformers import AutoBackbone, ResNetConfig  # 4 s to import: only when a network is built
+    from transformers import AutoBackbone, ResNetConfig, SwinConfig  # 4 s to import: only when a network is built
 
     stages = [f"stage{i + 1}" for i in range(levels)]
     if name in RESNETS:
@@ -72,18 +102,36 @@ def build_backbone(name: str, *, levels: int = 3, weights: Path | None = None, n
         network = AutoBackbone.from_config(config)
         if weights is not None:
             _load_torchvision(network, weights, name, levels)
+    elif name in SWINS:
+        if weights is not None:
+            raise UserError(
+                f"backbone {name}: starts from random weights; for pretrained ones give a folder that transformers' "
+                "save_pretrained wrote as the name of the backbone"
+            )
+        embedding, depths, heads, window = SWINS[name]
+        swin = SwinConfig(
+            embed_dim=embedding,
+            depths=depths,
+            num_heads=heads,
+            window_size=window,
+            drop_path_rate=0.0,
+            out_features=stages,  # type: ignore[call-arg]
+        )
+        network = AutoBackbone.from_config(swin)
     elif Path(name).is_dir():
         if weights is not None:
             raise UserError(f"backbone {name}: a local folder brings its own weights; drop the weights option")
         network = AutoBackbone.from_pretrained(name, out_features=stages, local_files_only=True)
     else:
         raise UserError(
-            f"backbone: expected one of {', '.join(RESNETS)} or a local folder of transformers, got {name!r}"
+            f"backbone: expected one of {', '.join([*RESNETS, *SWINS])} or a local folder of transformers, got {name!r}"
         )
     if norm == "group":
         _replace_batch_norm(network)
     elif norm != "batch":
         raise UserError(f"backbone norm: expected batch or group, got {norm!r}")
+    if extra_channels:
+        _widen_input(network, extra_channels, second_image)
     return Backbone(network, list(network.channels))
 
 
@@ -93,6 +141,35 @@ def group_norm(channels: int) -> nn.GroupNorm:
     while channels % groups:
         groups -= 1
     return nn.GroupNorm(groups, channels)
+
+
+_EXTRA_GAIN = 0.3  # of a fresh extra channel's weights over the usual initialisation
+
+
+@torch.no_grad()
+def _widen_input(network: nn.Module, extra: int, second_image: bool) -> None:
+    """Let the first convolution take more channels than the three colours."""
+    path, old = next((n, m) for n, m in network.named_modules() if isinstance(m, nn.Conv2d) and m.in_channels == 3)
+    new = nn.Conv2d(
+        3 + extra,
+        old.out_channels,
+        old.kernel_size,  # type: ignore[arg-type]
+        old.stride,  # type: ignore[arg-type]
+        old.padding,  # type: ignore[arg-type]
+        bias=old.bias is not None,
+    )
+    new.weight.mul_(_EXTRA_GAIN)
+    new.weight[:, :3] = old.weight
+    if second_image:
+        new.weight[:, :3] *= 0.5
+        new.weight[:, 3:6] = new.weight[:, :3]
+    if old.bias is not None and new.bias is not None:
+        new.bias.copy_(old.bias)
+    parent, _, name = path.rpartition(".")
+    setattr(network.get_submodule(parent), name, new)
+    for module in network.modules():
+        if getattr(module, "num_channels", None) == 3:  # transformers compares it with what comes in
+            module.num_channels = 3 + extra  # type: ignore[assignment]
 
 
 def _replace_batch_norm(module: nn.Module) -> None:

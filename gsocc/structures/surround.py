@@ -46,6 +46,7 @@ class SurroundSample:
         semantic_labels: Occ3D ids 0..16, 17 is sky, -1 has no label.
         occupancy: Occ3D truth.
         valid_mask: False on pixels that show the ego vehicle.
+        flow_px: Optical flow from the key frame to each time, (du, dv) in pixels of `images`; zero at index 0.
     """
 
     token: str
@@ -62,6 +63,7 @@ class SurroundSample:
     semantic_labels: Int[Tensor, "V Hs Ws"] | None = None
     occupancy: OccupancyLabels | None = None
     valid_mask: Bool[Tensor, "V H W"] | None = None
+    flow_px: Float[Tensor, "T V 2 H W"] | None = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class SurroundBatch:
     semantic_labels: Int[Tensor, "B V Hs Ws"] | None = None
     occupancy: OccupancyLabels | None = None
     valid_mask: Bool[Tensor, "B V H W"] | None = None
+    flow_px: Float[Tensor, "B T V 2 H W"] | None = None
 
     @property
     def rig(self) -> CameraRig:
