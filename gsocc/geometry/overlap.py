@@ -209,8 +209,8 @@ def _require_overlap(
     if not bool(whole.flatten(1).any(-1).all()):
         raise UserError(
             f"no two of the {views} cameras see the same point up to {max_depth_m:g} m: a rig without overlap cannot "
-            "give metric scale, because nothing ties the size of the world to the known distance between cameras; use a "
-            "rig whose cameras overlap, check intrinsics and cam_to_ego, or take ego motion from the vehicle instead"
+            "give metric scale, because nothing ties the size of the world to the known distance between cameras; use "
+            "a rig whose cameras overlap, check intrinsics and cam_to_ego, or take ego motion from the vehicle"
         )
     if not bool(eroded.flatten(1).any(-1).all()):
         share = 100 * float(shared_columns(whole).max())
