@@ -1,4 +1,4 @@
-"""The part of gsplat 1.5.3 that is used, and the only module that imports it.
+"""The part of gsplat 1.5.3 that renderers use; none of their other modules imports it.
 
 gsplat's own `rasterization` is not used, because its packed projection mixes batch items in 1.5.3: the forward pass
 reads the opacities of item 0 for all of them, the backward pass sums over Gaussians (and cameras) of equal number

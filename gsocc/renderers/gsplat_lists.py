@@ -23,6 +23,7 @@ from gsocc.renderers.gsplat_splats import (
     TileLists,
     count_intersections,
     intersect,
+    join,
     project,
     tile_counts,
 )
@@ -63,7 +64,8 @@ def live_lists(held: Sequence[RigLists], opacities: Float[Tensor, "B N"]) -> tup
         seen = item.index_select(0, rig.splats.gaussians)  # (M,)
         marks.append((seen, seen.index_select(0, rig.lists.rows)))  # (E,)
     left = torch.stack([mark.sum() for pair in marks for mark in pair]).tolist()
-    parts, first_row, first_entry = [], 0, 0
+    parts: list[tuple[Tensor, ...]] = []
+    first_row, first_entry = 0, 0
     for index, (rig, (seen, listed)) in enumerate(zip(held, marks, strict=True)):
         rows, entries = left[2 * index : 2 * index + 2]
         splats, lists = _compact(rig, seen, rows, listed, entries)
@@ -78,9 +80,7 @@ def live_lists(held: Sequence[RigLists], opacities: Float[Tensor, "B N"]) -> tup
             )
         )
         first_row, first_entry = first_row + rows, first_entry + entries
-    gaussians, means2d, conics, depths, offsets, listed_rows = (
-        torch.cat(column) if len(held) > 1 else column[0] for column in zip(*parts, strict=True)
-    )
+    gaussians, means2d, conics, depths, offsets, listed_rows = join(parts)
     return Splats(gaussians, means2d, conics, depths), TileLists(offsets, listed_rows)
 
 

@@ -1,5 +1,6 @@
 """What gsplat works on: Gaussians as the images of a batch see them, their lists per tile, and their composition."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +60,11 @@ class TileLists:
     rows: Int[Tensor, " E"]
 
 
+def join(parts: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """Concatenate the first tensors of all parts, the second ones, and so on; a single part is not copied."""
+    return tuple(torch.cat(column) for column in zip(*parts, strict=True)) if len(parts) > 1 else parts[0]
+
+
 def tile_counts(image_size: tuple[int, int]) -> tuple[int, int]:
     """Return the number of tiles (down, across) that cover an image."""
     return -(-image_size[0] // TILE_PX), -(-image_size[1] // TILE_PX)
@@ -105,7 +111,7 @@ def project(
             )
             images = cameras + (item * rig.num_views + first)
             parts.append((gaussians + item * count, means2d, conics, depths, images, radii))
-    gaussians, means2d, conics, depths, images, radii = (torch.cat(column) for column in zip(*parts, strict=True))
+    gaussians, means2d, conics, depths, images, radii = join(parts)
     return ProjectedSplats(Splats(gaussians, means2d, conics, depths), images, radii)
 
 

@@ -32,9 +32,6 @@ def voxels(channels: int = 5, batch: int = 1, seed: int = 0) -> VoxelGaussians:
     return VoxelGaussians(SMALL_GRID, (0.4, 0.3, 0.5), opacities.requires_grad_(), features.requires_grad_())
 
 
-# --- words ---------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_without_a_gpu_the_message_names_the_cpu_renderer() -> None:
     with pytest.raises(MissingExtraError, match=r"needs an NVIDIA GPU .*'splat_cpu' runs on a CPU"):
@@ -83,9 +80,6 @@ def test_a_field_is_refused_with_the_way_to_draw_it() -> None:
     field = DensityField(SMALL_GRID, *random_volume(1))
     with pytest.raises(TypeError, match=r"'splat_gsplat' draws Gaussians or VoxelGaussians.*to_gaussians"):
         build_renderer("splat_gsplat").render(field, surround_rig())
-
-
-# --- free Gaussians ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -195,9 +189,6 @@ def test_more_than_gsplat_can_address_is_refused(stand_in: GsplatStandIn) -> Non
     lists = TileLists(torch.zeros(1, 1, 1, dtype=torch.int32), torch.zeros(1, dtype=torch.int32))
     with pytest.raises(ValueError, match=r"268435456 visible splats.*render fewer batch items"):
         composite(stand_in, splats, lists, torch.ones(1), torch.ones(1, 20), (4, 4))
-
-
-# --- the cached path -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("stand_in")
