@@ -101,7 +101,7 @@ class ShiftedSoftplus:
     """The density of DVGO (arXiv:2111.11215, Eq. 5) and RenderOcc: values are unbounded.
 
     ``alpha = 1 - exp(-interval softplus(d + shift)) = 1 - (1 + exp(d + shift))^(-interval)``. With the shift an
-    untrained density of 0 is almost empty space.
+    untrained density of 0 is almost empty space, though not quite: rays end at the faces of the grid.
 
     Attributes:
         shift: The shift; the default makes alpha = 1e-6 of d = 0 over an interval of 1.
@@ -111,7 +111,7 @@ class ShiftedSoftplus:
 
     channels: ClassVar[int] = 1
     compositing: ClassVar[Compositing] = "product"
-    padding: ClassVar[Padding] = "zeros"
+    padding: ClassVar[Padding] = "border"
     bounds: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
 
     shift: float = math.log(1e-6 / (1.0 - 1e-6))

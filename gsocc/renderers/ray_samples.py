@@ -6,6 +6,7 @@ Rays are ``origin + t direction`` with directions of unit depth, so that t is de
 import math
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -51,7 +52,11 @@ def contracted_table(
 def cell_samples(
     grid: VoxelGrid, origins: Float[Tensor, "R 3"], rays: Float[Tensor, "R 3"], options: VolumeOptions
 ) -> tuple[Float[Tensor, "R S"], Float[Tensor, "R S"]]:
-    """Return the middle and the length, in depth, of every stretch between two voxel faces."""
+    """Return the middle and the length, in depth, of every stretch between two voxel faces.
+
+    Stretches that lie beyond near_m or far_m have no length, nor has a last one at far_m, which stands for all that is
+    behind the grid.
+    """
     crossings = []
     for axis in range(3):
         faces = torch.arange(grid.shape[axis] + 1, device=rays.device, dtype=rays.dtype)
@@ -60,7 +65,8 @@ def cell_samples(
         # A ray within a face of its own axis never crosses it: 0 / 0.
         crossings.append(depth.nan_to_num(nan=options.far_m))
     ordered = torch.cat(crossings, -1).clamp(options.near_m, options.far_m).sort(-1).values  # (R, S + 1)
-    return 0.5 * (ordered[:, 1:] + ordered[:, :-1]), ordered.diff(dim=-1)
+    middles, lengths = 0.5 * (ordered[:, 1:] + ordered[:, :-1]), ordered.diff(dim=-1)
+    return F.pad(middles, (0, 1), value=options.far_m), F.pad(lengths, (0, 1))
 
 
 def resample(

@@ -118,7 +118,7 @@ class Volume:
         """Return how many samples a ray has, at most, of all passes together."""
         options = self.options
         if options.sampling == "cells":
-            return sum(field.grid.shape) + 2
+            return sum(field.grid.shape) + 3
         if options.sampling == "contracted":
             return len(contracted_table(field.grid, options)[0])
         if options.sampling == "importance":
@@ -174,6 +174,8 @@ class Volume:
         alpha = rule.alpha(sampled[: rule.channels], lengths * speed, rays.directions / speed)
         if rule.padding == "border":
             alpha = torch.where(inside_grid(grid, points), alpha, 0.0)
+        if options.sampling == "cells":
+            alpha = torch.where(lengths > 0.0, alpha, 0.0)
         if options.min_move_voxels > 0.0:
             still = (grid.to_index(points).diff(dim=1).abs() <= options.min_move_voxels).all(-1)  # (R, S - 1)
             alpha = torch.where(F.pad(still, (1, 0)), 0.0, alpha)
@@ -182,6 +184,8 @@ class Volume:
         if rule.compositing == "product":
             return ray_weights(alpha, TRANSMITTANCE_MIN)[0], sampled[rule.channels :]
         if isinstance(rule, SaturatingSum) and rule.rest_at_last:
-            lost = ~inside_grid(grid, points[:, -1]) | (still[:, -1] if options.min_move_voxels > 0.0 else False)
-            alpha = torch.cat([alpha[:, :-1], torch.where(lost, 1.0, alpha[:, -1])[:, None]], 1)
+            met = inside_grid(grid, points[:, -1]) & (lengths[:, -1] > 0.0)
+            if options.min_move_voxels > 0.0:
+                met = met & ~still[:, -1]
+            alpha = torch.cat([alpha[:, :-1], torch.where(met, alpha[:, -1], 1.0)[:, None]], 1)
         return saturating_weights(alpha), sampled[rule.channels :]

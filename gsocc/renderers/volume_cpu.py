@@ -1,37 +1,47 @@
 """Volume rendering on the CPU: sampling, compositing and their gradients fused in numba."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numba
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from gsocc.fields.base import Field
-from gsocc.fields.ray_rules import Exponential
-from gsocc.kernels.ray_march import march_cells, march_cells_backward, march_uniform, march_uniform_backward
+from gsocc.fields.ray_rules import Exponential, NeusLogistic, RayRule, SaturatingSum, ShiftedSoftplus
+from gsocc.kernels import ray_rules as codes
+from gsocc.kernels.ray_gather import Sampling
+from gsocc.kernels.ray_geometry import Grid
+from gsocc.kernels.ray_march import march, march_backward
 from gsocc.renderers.base import RendererError, Scene, assemble, check_rig, full_precision, option_names, require_cpu
-from gsocc.renderers.buffers import GradientBuffers, pack_rows
+from gsocc.renderers.buffers import GradientBuffers, empty, pack_rows
 from gsocc.renderers.constants import TRANSMITTANCE_MIN
 from gsocc.renderers.pixel_order import pixel_order
+from gsocc.renderers.ray_samples import contracted_table, uniform_table
 from gsocc.renderers.volume_options import VolumeOptions, check_ray_values, require_field
-from gsocc.structures import CameraRig, RenderOutput, VoxelGrid
+from gsocc.structures import CameraRig, ContractedGrid, RenderOutput, VoxelGrid
 
 
 class VolumeCpu:
-    """Marches rays through a field whose `ray_rule` is `Exponential`: alpha = 1 - exp(-sigma delta).
+    """Marches rays through a field whose `ray_rule` is one of `gsocc.fields.ray_rules`.
 
-    Takes the options of `VolumeOptions`. The march ends once a sample leaves at most 1e-4 of the light, forward and
-    backward alike.
+    Takes the options of `VolumeOptions`, importance resampling excepted. The march ends once a sample leaves at most
+    1e-4 of the light, forward and backward alike.
     """
 
     scene_kinds: tuple[type, ...] = (Field,)
 
     def __init__(self, **options: Any) -> None:
         self.options = VolumeOptions(**options)
+        if self.options.sampling == "importance":
+            raise RendererError(
+                'volume_cpu: sampling "importance" is not in its kernels, which have uniform, cells and contracted; '
+                "renderer 'volume' has it"
+            )
 
     @classmethod
     def option_names(cls) -> tuple[str, ...]:
@@ -42,141 +52,125 @@ class VolumeCpu:
         """Draw the field into every camera; see `Renderer.render`.
 
         Raises:
-            ValueError: Also where the field turns values into alpha by another rule.
+            ValueError: Also where the field has a weight rule of its own.
         """
         field = require_field(scene, "volume_cpu", self.options)
-        if not isinstance(field.ray_rule, Exponential):
-            raise RendererError(
-                f"volume_cpu: {type(field).__name__} has ray_rule {field.ray_rule}, the kernels know Exponential(); "
-                f"renderer 'volume' draws any rule"
-            )
-        density, features = field.ray_values()[:, 0].float(), field.features().float()
-        if not isinstance(field.grid, VoxelGrid) or self.options.sampling not in ("uniform", "cells"):
-            raise RendererError(
-                "volume_cpu: draws a VoxelGrid by uniform or cells sampling; renderer 'volume' draws all"
-            )
-        require_cpu(density, "volume_cpu")
-        check_rig(rig, density.shape[0], "volume_cpu")
-        check_ray_values(field.ray_values(), field.ray_rule, "volume_cpu")
-        with full_precision(density):
+        values, features = field.ray_values().float(), field.features().float()
+        require_cpu(values, "volume_cpu")
+        check_rig(rig, values.shape[0], "volume_cpu")
+        check_ray_values(values, field.ray_rule, "volume_cpu")
+        with full_precision(values):
+            inv_s = torch.as_tensor(getattr(field.ray_rule, "inv_s", 0.0), dtype=torch.float32)
             items = [
-                march(density[b], features[b], field.grid, rig.item(b), self.options) for b in range(rig.batch_size)
+                _March.apply(
+                    values[b].flatten(1), features[b].flatten(1), inv_s, _plan(field, rig.item(b), self.options)
+                )
+                for b in range(rig.batch_size)
             ]
-        colours, depth, opacity = (torch.stack(parts) for parts in zip(*items, strict=True))
-        return assemble(colours, depth, opacity)
+        parts = (torch.stack(part).unflatten(-1, rig.image_size) for part in zip(*items, strict=True))
+        return assemble(*parts)
 
 
-def march(
-    density: Float[Tensor, "X Y Z"],
-    features: Float[Tensor, "C X Y Z"],
-    grid: VoxelGrid,
-    rig: CameraRig,
-    options: VolumeOptions,
-) -> tuple[Float[Tensor, "V C H W"], Float[Tensor, "V H W"], Float[Tensor, "V H W"]]:
-    """Render one batch item, differentiably in density and features.
+@dataclass(frozen=True)
+class _Plan:
+    """What the kernels are told of one batch item beside its voxels."""
 
-    Args:
-        density: In 1/m, float32 on the CPU.
-        features: Float32 on the CPU.
-        grid: Where the voxels are.
-        rig: Cameras of one batch item.
-        options: How to sample.
+    order: NDArray[np.int32]
+    cameras: NDArray[np.float64]
+    image_size: tuple[int, int]
+    grid: Grid
+    rule: codes.Rule
+    sampling: Sampling
+    table: NDArray[np.float64]
 
-    Returns:
-        features: sum(w f) per pixel.
-        depth_sum_m: sum(w z) in metres.
-        opacity: sum(w).
+    def inputs(self, values: Float[Tensor, "N L"], rows: Float[Tensor, "N P"]) -> tuple[Any, ...]:
+        """Return the arguments that `march` and `march_backward` share."""
+        places = (self.order, self.cameras, self.image_size[1], self.grid, self.rule, self.sampling, self.table)
+        return (*places, values.numpy(), rows.numpy())
+
+
+def _plan(field: Field, rig: CameraRig, options: VolumeOptions) -> _Plan:
+    grid = field.grid
+    table = contracted_table(grid, options) if options.sampling == "contracted" else uniform_table(options)
+    inner = grid.inner if isinstance(grid, ContractedGrid) else 0.0
+    return _Plan(
+        pixel_order(rig.image_size),
+        _cameras(grid, rig),
+        rig.image_size,
+        Grid(*grid.shape, inner, options.interpolation == "trilinear", field.ray_rule.padding == "border"),
+        _kernel_rule(field.ray_rule, options.alpha_min),
+        Sampling(options.sampling == "cells", options.near_m, options.far_m, options.min_move_voxels),
+        torch.stack(table).numpy(),
+    )
+
+
+def _kernel_rule(rule: RayRule, alpha_min: float) -> codes.Rule:
+    """Return a rule as the kernels read it.
+
+    Raises:
+        ValueError: Where they do not know it.
     """
-    # One voxel of zeros around everything: trilinear corners then need no bounds check.
-    padded_density = F.pad(density, (1,) * 6)
-    padded_features = F.pad(features, (1,) * 6)
-    shape = np.array(padded_density.shape, np.int64)
-    flat, depth, opacity = _March.apply(
-        padded_density.flatten(), padded_features.flatten(1), shape, _cameras(grid, rig), rig.image_size, options
-    )
-    return (
-        flat.unflatten(-1, rig.image_size),
-        depth.unflatten(-1, rig.image_size),
-        opacity.unflatten(-1, rig.image_size),
-    )
+    first, second = 0.0, 0.0
+    if isinstance(rule, Exponential):
+        code = codes.EXPONENTIAL
+    elif isinstance(rule, SaturatingSum):
+        code, first = codes.SATURATING_SUM, float(rule.rest_at_last)
+    elif isinstance(rule, ShiftedSoftplus):
+        code, first, second = codes.SHIFTED_SOFTPLUS, rule.shift, -1.0 if rule.interval is None else rule.interval
+    elif isinstance(rule, NeusLogistic):
+        code, first, second = codes.NEUS, float(torch.as_tensor(rule.inv_s).detach()), rule.anneal
+    else:
+        raise RendererError(
+            f"volume_cpu: the field has ray_rule {rule!r}, the kernels know Exponential, SaturatingSum, "
+            f"ShiftedSoftplus and NeusLogistic; renderer 'volume' draws any rule"
+        )
+    limits = np.float32(alpha_min), np.float32(TRANSMITTANCE_MIN)
+    return codes.Rule(code, np.float32(first), np.float32(second), *limits)
 
 
-def _cameras(grid: VoxelGrid, rig: CameraRig) -> np.ndarray:
-    """Pack (V, 3, 5) float64: R K^-1, the origin in padded voxel units, and the voxel edges."""
+def _cameras(grid: VoxelGrid | ContractedGrid, rig: CameraRig) -> NDArray[np.float64]:
+    """Pack (V, 3, 5) float64: R K^-1, the origin in units of position, and the metres per unit.
+
+    The unit is a voxel, with the origin in the grid's lower corner; of a contracted grid half the extent of its box,
+    with the origin in its middle.
+    """
     pose, intrinsics = rig.cam_to_ego[0].detach().double(), rig.intrinsics[0].detach().double()
     directions = pose[:, :3, :3] @ torch.linalg.inv(intrinsics)  # (V, 3, 3)
-    edges = pose.new_tensor(grid.voxel_m)
-    origins = (pose[:, :3, 3] - pose.new_tensor(grid.min_m)) / edges + 1.0  # (V, 3)
-    packed = torch.cat([directions, origins[..., None], edges.expand_as(origins)[..., None]], -1)
+    low = pose.new_tensor(grid.min_m)
+    if isinstance(grid, ContractedGrid):
+        unit = 0.5 * (pose.new_tensor(grid.max_m) - low)
+        zero = low + unit
+    else:
+        unit, zero = pose.new_tensor(grid.voxel_m), low
+    origins = (pose[:, :3, 3] - zero) / unit  # (V, 3)
+    packed = torch.cat([directions, origins[..., None], unit.expand_as(origins)[..., None]], -1)
     return packed.contiguous().numpy()
 
 
 class _March(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        density: Tensor,
-        features: Tensor,
-        shape: np.ndarray,
-        cameras: np.ndarray,
-        image_size: tuple[int, int],
-        options: VolumeOptions,
+        ctx: Any, values: Float[Tensor, "L N"], features: Float[Tensor, "C N"], inv_s: Tensor, plan: _Plan
     ) -> tuple[Tensor, Tensor, Tensor]:
-        height, width = image_size
-        views, pixels, channels = len(cameras), height * width, features.shape[0]
-        rows, order = pack_rows(features), pixel_order(image_size)
-        density = density.contiguous()
-        out_features = torch.empty(views, channels, pixels)
-        out_depth, out_opacity = torch.empty(views, pixels), torch.empty(views, pixels)
-        count = torch.empty(views, pixels, dtype=torch.int32)
-        out: tuple[Any, ...] = (out_features.numpy(), out_depth.numpy(), out_opacity.numpy(), count.numpy())
-        volume: tuple[Any, ...] = (
-            order,
-            cameras,
-            width,
-            shape,
-            density.numpy(),
-            rows.numpy(),
-            options.near_m,
-            options.far_m,
-        )
-        limits: tuple[Any, ...] = (
-            np.float32(options.alpha_min),
-            np.float32(TRANSMITTANCE_MIN),
-            numba.get_num_threads(),
-        )
-        if options.sampling == "cells":
-            march_cells(*volume, *limits, *out)
-        else:
-            uniform = (options.step_m, options.interpolation == "trilinear")
-            march_uniform(*(*volume, *uniform, *limits, *out))
-        ctx.geometry, ctx.channels = (order, cameras, width, shape, options), channels
-        ctx.save_for_backward(density, rows, count)
-        return out_features, out_depth, out_opacity
+        views, channels = len(plan.cameras), features.shape[0]
+        pixels = plan.image_size[0] * plan.image_size[1]
+        rows, columns = pack_rows(features), values.T.contiguous()  # (N, Cp), (N, L)
+        out = (empty(views, channels, pixels), empty(views, pixels), empty(views, pixels))
+        march(*(*plan.inputs(columns, rows), numba.get_num_threads(), *(part.numpy() for part in out)))
+        ctx.plan, ctx.channels = plan, channels
+        ctx.save_for_backward(columns, rows)
+        return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        density, rows, count = ctx.saved_tensors
-        order, cameras, width, shape, options = ctx.geometry
+        columns, rows = ctx.saved_tensors
         buffers = GradientBuffers.zeros(*rows.shape)
-        grad: tuple[Any, ...] = tuple(g.float().contiguous().numpy() for g in grads)
-        into: tuple[Any, ...] = (buffers.rows, buffers.scalars, buffers.touched)
-        volume: tuple[Any, ...] = (
-            order,
-            cameras,
-            width,
-            shape,
-            density.numpy(),
-            rows.numpy(),
-            options.near_m,
-            options.far_m,
-        )
-        limits: tuple[Any, ...] = (np.float32(options.alpha_min), count.numpy())
-        if options.sampling == "cells":
-            march_cells_backward(*volume, *limits, *grad, *into)
-        else:
-            uniform = (options.step_m, options.interpolation == "trilinear")
-            march_uniform_backward(*(*volume, *uniform, *limits, *grad, *into))
-        grad_features, grad_density = buffers.total(ctx.channels)
-        return grad_density, grad_features, None, None, None, None
+        tasks, slopes = len(buffers.rows), columns.shape[1] - 1
+        by_slopes, by_inv_s = np.zeros((tasks, len(rows), slopes), np.float32), np.zeros(tasks)
+        into = (buffers.rows, buffers.scalars, by_slopes, by_inv_s, buffers.touched)
+        grad = (part.float().contiguous().numpy() for part in grads)
+        march_backward(*(*ctx.plan.inputs(columns, rows), *grad, *into))
+        by_features, by_first = buffers.total(ctx.channels)
+        by_values = torch.cat([by_first[None], torch.from_numpy(by_slopes.sum(0)).T])  # (L, N)
+        return by_values, by_features, torch.tensor(by_inv_s.sum(), dtype=torch.float32), None

@@ -6,9 +6,9 @@ import pytest
 import torch
 from render_helpers import SMALL_GRID, forward_rig, random_gaussians, random_volume, surround_rig
 from render_helpers import weighted_sum as weigh
+from torch import Tensor
 
 from gsocc.fields.density import DensityField
-from gsocc.fields.ray_rules import ShiftedSoftplus
 from gsocc.geometry.projection import camera_directions
 from gsocc.renderers import build_renderer
 from gsocc.structures import RenderOutput, VoxelGrid
@@ -149,11 +149,20 @@ def test_weights_are_returned_where_they_are_asked_for() -> None:
     torch.testing.assert_close(out.weights.sum(-1), out.opacity)
 
 
-def test_the_kernels_refuse_another_ray_rule_and_point_to_torch() -> None:
-    field = DensityField(SMALL_GRID, *random_volume(1), ShiftedSoftplus(interval=10.0))
-    with pytest.raises(ValueError, match=r"ray_rule ShiftedSoftplus.*, .*renderer 'volume' draws any rule"):
+def test_the_kernels_refuse_what_they_do_not_know_and_point_to_torch() -> None:
+    class Other:
+        channels, compositing, padding, bounds = 1, "product", "zeros", (0.0, 1.0)
+
+        def alpha(self, values: Tensor, delta_m: Tensor, directions: Tensor) -> Tensor:
+            return 0.5 * values[0]
+
+    density, features = random_volume(1, peak=1.0)
+    field = DensityField(SMALL_GRID, density, features, Other())
+    with pytest.raises(ValueError, match=r"ray_rule .*Other.*, .*renderer 'volume' draws any rule"):
         build_renderer("volume_cpu").render(field, surround_rig())
     assert build_renderer("volume", step_m=1.0).render(field, surround_rig()).opacity.max() > 0.0
+    with pytest.raises(ValueError, match=r"importance.* renderer 'volume' has it"):
+        build_renderer("volume_cpu", sampling="importance")
 
 
 @both
