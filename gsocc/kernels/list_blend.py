@@ -1,9 +1,10 @@
 """Blend the voxel lists of pixel blocks front to back, and the exact gradient of it.
 
 A voxel's entries in a block fall in kernel, so that those which are too transparent to be drawn at its present opacity
-are a tail that nobody reads. Feature rows are padded to a multiple of `LANES` (see `gsocc.kernels.rows`). fastmath is
-limited to "contract" (fused multiply-add) and "reassoc" (the order of a sum): NaN and infinity keep their meaning, so
-broken input shows in the output.
+are a tail that nobody reads. Which voxels are drawn at all no processor can guess: they are sifted without a branch, a
+chunk at a time, and what the next ones need is fetched while the present one is blended. Feature rows are padded to a
+multiple of `LANES` (see `gsocc.kernels.rows`). fastmath is limited to "contract" (fused multiply-add) and "reassoc"
+(the order of a sum): NaN and infinity keep their meaning, so broken input shows in the output.
 """
 
 import numpy as np
@@ -11,12 +12,49 @@ from numba import njit, prange
 
 from gsocc.kernels.arrays import F32, I32, I64, U8, Flags, Scalar
 from gsocc.kernels.buffers import touch
-from gsocc.kernels.rows import add_row, dot_rows
+from gsocc.kernels.rows import add_row, dot_rows, fetch
 from gsocc.kernels.voxel_lists import BLOCK
 
 _ONE = np.float32(1.0)
 _FAST = {"contract", "reassoc"}
 _PIXELS = BLOCK * BLOCK
+_CHUNK = 64
+"""Pairs that are sifted at a time."""
+_AHEAD = 6
+"""Pairs between asking for memory and using it: about the time that it takes to come."""
+_LINE = 16
+"""float32 numbers in a cache line."""
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _sift(
+    first: int, end: int, pair_voxel: I32, pair_peak: F32, opacities: F32, alpha_min: Scalar, pairs: I64, peaks: F32
+) -> int:
+    """Write the pairs in [first, end) whose strongest entry reaches alpha_min, and their opacities; return how many.
+
+    Written so that NaN reaches alpha_min too.
+    """
+    kept = 0
+    for pair in range(first, end):
+        peak = opacities[pair_voxel[pair]]
+        pairs[kept], peaks[kept] = pair, peak
+        kept += not peak * pair_peak[pair] < alpha_min
+    return kept
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _start(pair: int, first_pair: int, first_entry: int, pair_end: I32) -> int:
+    """Return the first entry of a pair; its block's pairs and entries start at first_pair and first_entry."""
+    return first_entry + (pair_end[pair - 1] if pair > first_pair else 0)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _fetch(pair: int, start: int, pair_voxel: I32, entry_kernel: F32, entry_pixel: U8, rows: F32) -> None:
+    """Ask for what blending a pair will read."""
+    fetch(entry_kernel, start)
+    fetch(entry_pixel, start)
+    for channel in range(0, rows.shape[1], _LINE):
+        fetch(rows, pair_voxel[pair] * rows.shape[1] + channel)
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -30,7 +68,7 @@ def _bounds(block: int, blocks: I64, height: int, width: int) -> tuple[int, int,
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=_FAST)
 def blend_forward(
-    blocks: I64, block_pairs: I64, block_entries: I64, pair_voxel: I32, pair_depth: F32, pair_end: I32,
+    blocks: I64, block_pairs: I64, block_entries: I64, pair_voxel: I32, pair_depth: F32, pair_peak: F32, pair_end: I32,
     entry_kernel: F32, entry_pixel: U8, opacities: F32, rows: F32,
     alpha_min: Scalar, alpha_max: Scalar, t_min: Scalar, threads: int,
     out_features: F32, out_depth: F32, out_opacity: F32, out_transmittance: F32, out_last: I32,
@@ -43,6 +81,7 @@ def blend_forward(
         block_entries: (blocks + 1,) where its entries start.
         pair_voxel: (pairs,) flat voxel indices.
         pair_depth: (pairs,) depth of the voxel centre in metres.
+        pair_peak: (pairs,) the strongest kernel.
         pair_end: (pairs,) entries of the block up to the end of the pair.
         entry_kernel: (E,) exp(-sigma), falling within a pair.
         entry_pixel: (E,) row * BLOCK + column in the block.
@@ -62,41 +101,49 @@ def blend_forward(
     for thread in prange(threads):
         sums = np.empty((_PIXELS, rows.shape[1]), np.float32)
         light, last = np.empty(_PIXELS, np.float32), np.empty(_PIXELS, np.int32)
-        opacity, depth = np.empty(_PIXELS, np.float32), np.empty(_PIXELS, np.float32)
+        rest, depth = np.empty(_PIXELS, np.float32), np.empty(_PIXELS, np.float32)
+        kept, peaks = np.empty(_CHUNK + 1, np.int64), np.empty(_CHUNK + 1, np.float32)
         for block in range(thread, blocks[0] * blocks[1] * blocks[2], threads):
             view, row0, column0, n_rows, n_columns = _bounds(block, blocks, height, width)
-            begin, pairs = block_pairs[block], block_pairs[block + 1] - block_pairs[block]
-            entry = block_entries[block]
+            begin, end, entries = block_pairs[block], block_pairs[block + 1], block_entries[block]
             sums[:] = np.float32(0.0)
             light[:] = _ONE
-            opacity[:] = np.float32(0.0)
+            rest[:] = np.float32(0.0)
             depth[:] = np.float32(0.0)
-            last[:] = pairs
+            last[:] = end - begin
             open_pixels = n_rows * n_columns
-            for pair in range(pairs):
-                voxel, z = pair_voxel[begin + pair], pair_depth[begin + pair]
-                peak = opacities[voxel]
-                first = entry
-                entry = block_entries[block] + pair_end[begin + pair]
-                for index in range(first, entry):
-                    alpha = peak * entry_kernel[index]
-                    if alpha < alpha_min:
+            for chunk in range(begin, end, _CHUNK):
+                stop = min(chunk + _CHUNK, end)
+                count = _sift(chunk, stop, pair_voxel, pair_peak, opacities, alpha_min, kept, peaks)
+                for number in range(count):
+                    if number + _AHEAD < count:
+                        ahead = kept[number + _AHEAD]
+                        start = _start(ahead, begin, entries, pair_end)
+                        _fetch(ahead, start, pair_voxel, entry_kernel, entry_pixel, rows)
+                    pair, peak = kept[number], peaks[number]
+                    voxel, z = pair_voxel[pair], pair_depth[pair]
+                    for entry in range(_start(pair, begin, entries, pair_end), entries + pair_end[pair]):
+                        alpha = peak * entry_kernel[entry]
+                        if alpha < alpha_min:
+                            break
+                        if alpha > alpha_max:
+                            alpha = alpha_max
+                        at = entry_pixel[entry]
+                        left = light[at] * (_ONE - alpha)
+                        if left <= t_min:
+                            # A pixel that has stopped has no light, and comes here every time.
+                            if last[at] == end - begin:
+                                last[at] = pair - begin
+                                rest[at] = light[at]
+                                light[at] = np.float32(0.0)
+                                open_pixels -= 1
+                            continue
+                        weight = alpha * light[at]
+                        light[at] = left
+                        depth[at] += weight * z
+                        add_row(sums, at, weight, rows, voxel)
+                    if open_pixels == 0:
                         break
-                    at = entry_pixel[index]
-                    if last[at] != pairs:
-                        continue
-                    if alpha > alpha_max:
-                        alpha = alpha_max
-                    left = light[at] * (_ONE - alpha)
-                    if left <= t_min:
-                        last[at] = pair
-                        open_pixels -= 1
-                        continue
-                    weight = alpha * light[at]
-                    light[at] = left
-                    opacity[at] += weight
-                    depth[at] += weight * z
-                    add_row(sums, at, weight, rows, voxel)
                 if open_pixels == 0:
                     break
             for row in range(n_rows):
@@ -105,14 +152,15 @@ def blend_forward(
                     for channel in range(channels):
                         out_features[view, channel, row0 + row, column0 + column] = sums[at, channel]
                     out_depth[view, row0 + row, column0 + column] = depth[at]
-                    out_opacity[view, row0 + row, column0 + column] = opacity[at]
-                    out_transmittance[view, row0 + row, column0 + column] = light[at]
+                    # Nothing is lost by the difference: what is left is known to a rounding of 1.
+                    out_opacity[view, row0 + row, column0 + column] = _ONE - (light[at] + rest[at])
+                    out_transmittance[view, row0 + row, column0 + column] = light[at] + rest[at]
                     out_last[view, row0 + row, column0 + column] = last[at]
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=_FAST)
 def blend_backward(
-    blocks: I64, block_pairs: I64, block_entries: I64, pair_voxel: I32, pair_depth: F32, pair_end: I32,
+    blocks: I64, block_pairs: I64, block_entries: I64, pair_voxel: I32, pair_depth: F32, pair_peak: F32, pair_end: I32,
     entry_kernel: F32, entry_pixel: U8, opacities: F32, rows: F32, alpha_min: Scalar, alpha_max: Scalar,
     transmittance: F32, last: I32, grad_features: F32, grad_depth: F32, grad_opacity: F32,
     grad_rows: F32, grad_opacities: F32, touched: Flags,
@@ -133,6 +181,7 @@ def blend_backward(
         light, behind = np.empty(_PIXELS, np.float32), np.empty(_PIXELS, np.float32)
         grad_d, grad_o = np.empty(_PIXELS, np.float32), np.empty(_PIXELS, np.float32)
         stop = np.empty(_PIXELS, np.int32)
+        kept, peaks = np.empty(_CHUNK + 1, np.int64), np.empty(_CHUNK + 1, np.float32)
         mine = grad_rows[thread]
         for block in range(thread, blocks[0] * blocks[1] * blocks[2], threads):
             view, row0, column0, n_rows, n_columns = _bounds(block, blocks, height, width)
@@ -149,33 +198,37 @@ def blend_backward(
                     pairs = max(pairs, stop[at])
                     for channel in range(channels):
                         grads[at, channel] = grad_features[view, channel, row0 + row, column0 + column]
-            for pair in range(pairs - 1, -1, -1):
-                voxel, z = pair_voxel[begin + pair], pair_depth[begin + pair]
-                peak = opacities[voxel]
-                first = entries + (pair_end[begin + pair - 1] if pair > 0 else 0)
-                if first == entries + pair_end[begin + pair] or peak * entry_kernel[first] < alpha_min:
-                    continue
-                sums[:] = np.float32(0.0)
-                by_peak = np.float32(0.0)
-                for index in range(first, entries + pair_end[begin + pair]):
-                    kernel = entry_kernel[index]
-                    alpha = peak * kernel
-                    if alpha < alpha_min:
-                        break
-                    at = entry_pixel[index]
-                    if pair >= stop[at]:
-                        continue
-                    clamped = alpha > alpha_max
-                    if clamped:
-                        alpha = alpha_max
-                    inverse = _ONE / (_ONE - alpha)
-                    light[at] *= inverse
-                    weight = alpha * light[at]
-                    worth = grad_o[at] + grad_d[at] * z + dot_rows(grads, at, rows, voxel)
-                    add_row(sums, 0, weight, grads, at)
-                    if not clamped:
-                        by_peak += kernel * (light[at] * worth - behind[at] * inverse)
-                    behind[at] += weight * worth
-                touch(mine, grad_opacities[thread], touched[thread], voxel)
-                grad_opacities[thread, voxel] += by_peak
-                add_row(mine, voxel, _ONE, sums, 0)
+            for chunk in range(begin + (max(pairs - 1, 0) // _CHUNK) * _CHUNK, begin - 1, -_CHUNK):
+                end = min(chunk + _CHUNK, begin + pairs)
+                count = _sift(chunk, end, pair_voxel, pair_peak, opacities, alpha_min, kept, peaks)
+                for number in range(count - 1, -1, -1):
+                    if number >= _AHEAD:
+                        ahead = kept[number - _AHEAD]
+                        start = _start(ahead, begin, entries, pair_end)
+                        _fetch(ahead, start, pair_voxel, entry_kernel, entry_pixel, rows)
+                    pair, peak = kept[number], peaks[number]
+                    voxel, z = pair_voxel[pair], pair_depth[pair]
+                    sums[:] = np.float32(0.0)
+                    by_peak = np.float32(0.0)
+                    for entry in range(_start(pair, begin, entries, pair_end), entries + pair_end[pair]):
+                        kernel = entry_kernel[entry]
+                        alpha = peak * kernel
+                        if alpha < alpha_min:
+                            break
+                        at = entry_pixel[entry]
+                        if pair - begin >= stop[at]:
+                            continue
+                        clamped = alpha > alpha_max
+                        if clamped:
+                            alpha = alpha_max
+                        inverse = _ONE / (_ONE - alpha)
+                        light[at] *= inverse
+                        weight = alpha * light[at]
+                        worth = grad_o[at] + grad_d[at] * z + dot_rows(grads, at, rows, voxel)
+                        add_row(sums, 0, weight, grads, at)
+                        if not clamped:
+                            by_peak += kernel * (light[at] * worth - behind[at] * inverse)
+                        behind[at] += weight * worth
+                    touch(mine, grad_opacities[thread], touched[thread], voxel)
+                    grad_opacities[thread, voxel] += by_peak
+                    add_row(mine, voxel, _ONE, sums, 0)

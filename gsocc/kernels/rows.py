@@ -1,4 +1,4 @@
-"""Vector arithmetic on padded feature rows: the inner loops of every kernel.
+"""Vector arithmetic on padded feature rows, and fetching them ahead of time: the inner loops of every kernel.
 
 numba has no way to tell LLVM that two arrays do not overlap, and a loop of 24 channels is too short for the check that
 LLVM would make at run time: written as a plain loop, `sums[c] += w * rows[i, c]` becomes scalar code, four to seven
@@ -81,5 +81,22 @@ def dot_rows(typing: Any, a: Any, i: Any, b: Any, j: Any) -> tuple[Any, Callable
         reduce_type = ir.FunctionType(ir.FloatType(), [ir.FloatType(), _VECTOR])
         reduce = cgutils.get_or_insert_function(builder.module, reduce_type, f"llvm.vector.reduce.fadd.v{LANES}f32")
         return builder.call(reduce, [ir.Constant(ir.FloatType(), -0.0), builder.load(sums)], fastmath=("reassoc",))
+
+    return signature, generate
+
+
+@_intrinsic
+def fetch(typing: Any, array: Any, index: Any) -> tuple[Any, Callable[..., Any]]:
+    """Ask for the cache line of a flat index of a C-contiguous array, and do not wait for it."""
+    signature = types.void(array, types.int64)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+        fields = make_array(signature.args[0])(context, builder, arguments[0])
+        prefetch_type = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+        prefetch = cgutils.get_or_insert_function(builder.module, prefetch_type, "llvm.prefetch.p0")
+        read, keep, data = (ir.Constant(word, value) for value in (0, 3, 1))
+        builder.call(prefetch, [builder.bitcast(builder.gep(fields.data, [arguments[1]]), byte), read, keep, data])
+        return context.get_dummy_value()
 
     return signature, generate

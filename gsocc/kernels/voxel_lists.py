@@ -11,7 +11,7 @@ from numba import njit, prange
 
 from gsocc.kernels.arrays import F32, I32, I64, U8
 
-BLOCK = 8
+BLOCK = 16
 """Edge of a block in pixels: its light and sums stay in the first-level cache, and a pixel's place in it is a byte."""
 
 
@@ -98,14 +98,14 @@ def count_entries(
 @njit(parallel=True, cache=True, nogil=True)
 def fill_entries(
     voxels: I32, means2d: F32, conics: F32, depths: F32, radii_v: F32, two_sigma_max: float, height: int, width: int,
-    block_pairs: I64, block_entries: I64, pair_voxel: I32, pair_depth: F32, pair_end: I32,
+    block_pairs: I64, block_entries: I64, pair_voxel: I32, pair_depth: F32, pair_peak: F32, pair_end: I32,
     entry_kernel: F32, entry_pixel: U8,
 ) -> None:  # fmt: skip
     """Write what `count_entries` counted.
 
     voxels (M,) are the flat voxel indices of the Gaussians and depths (M,) their depths; block_pairs and block_entries
     (rows, columns) say where the pairs and entries of each block start in the arrays that are written: pair_voxel,
-    pair_depth and pair_end (pairs,), the last being the number of the block's entries up to the end of the pair;
+    pair_depth, pair_peak, the strongest kernel, and pair_end, the block's entries up to the end of the pair (pairs,);
     entry_kernel and entry_pixel (entries,), exp(-sigma), falling within a pair, and the pixel's place in the block.
     The rest is as in `count_entries`.
     """
@@ -133,6 +133,7 @@ def fill_entries(
                 if end > begin:
                     pair = pair_cursor[block]
                     pair_voxel[pair], pair_depth[pair] = voxels[m], depths[m]
+                    pair_peak[pair] = entry_kernel[begin]
                     pair_end[pair] = end - block_entries[block_row, block]
                     pair_cursor[block] = pair + 1
                     entry_cursor[block] = end

@@ -36,17 +36,14 @@ def splat_tiles(
         depth_sum_m: sum(w z) in metres.
         opacity: sum(w).
     """
-    ids, means2d, conics, depths = [], [], [], []
-    for view in range(rig.num_views):
-        # What the projection's gradient needs is computed again in the backward pass: kept for every view, it would be
-        # most of the memory.
-        seen = checkpoint(_project_view, scene, rig, view, options, use_reentrant=False)
-        for parts, part in zip((ids, means2d, conics, depths), seen, strict=True):
-            parts.append(part)
-    view_start = np.cumsum([0, *(len(part) for part in ids)], dtype=np.int64)
+    # What the projection's gradient needs is computed again in the backward pass: kept for every view, it would be most
+    # of the memory.
+    views = [checkpoint(_project_view, scene, rig, view, options, use_reentrant=False) for view in range(rig.num_views)]
+    view_start = np.cumsum([0, *(len(ids) for ids, *_ in views)], dtype=np.int64)
+    ids, means2d, conics, depths = (torch.cat(parts) for parts in zip(*views, strict=True))
     features, depth, opacity = _SplatTiles.apply(
-        torch.cat(means2d), torch.cat(conics), torch.cat(depths), scene.opacities[0], scene.features[0],
-        torch.cat(ids).to(torch.int32), view_start, rig.image_size, options.alpha_max,
+        means2d, conics, depths, scene.opacities[0], scene.features[0], ids.to(torch.int32), view_start,
+        rig.image_size, options.alpha_max,
     )  # fmt: skip
     return features, depth, opacity
 
@@ -141,7 +138,7 @@ class _SplatTiles(torch.autograd.Function):
         alpha_max: float,
     ) -> tuple[Tensor, Tensor, Tensor]:
         means2d, conics, depths, opacities = (t.contiguous() for t in (means2d, conics, depths, opacities))
-        rows = pack_rows(features.T)
+        rows = pack_rows(features.T, ~(opacities < ALPHA_MIN))  # NaN is drawn, to be seen
         tiles = _bin(ids, means2d, conics, opacities, view_start, image_size)
         views, channels = len(view_start) - 1, features.shape[1]
         out_features = torch.empty(views, channels, *image_size)

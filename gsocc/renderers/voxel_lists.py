@@ -35,6 +35,7 @@ class VoxelLists:
         block_entries: (blocks + 1,) int64, where the entries of each block start.
         pair_voxel: (pairs,) int32, flat voxel index, x slowest.
         pair_depth: (pairs,) float32, depth of the voxel's centre in metres.
+        pair_peak: (pairs,) float32, the strongest kernel.
         pair_end: (pairs,) int32, entries of the block up to the end of the pair.
         entry_kernel: (E,) float32, exp(-sigma): alpha at opacity 1.
         entry_pixel: (E,) uint8, row * BLOCK + column of the pixel in its block.
@@ -46,6 +47,7 @@ class VoxelLists:
     block_entries: NDArray[np.int64]
     pair_voxel: NDArray[np.int32]
     pair_depth: NDArray[np.float32]
+    pair_peak: NDArray[np.float32]
     pair_end: NDArray[np.int32]
     entry_kernel: NDArray[np.float32]
     entry_pixel: NDArray[np.uint8]
@@ -118,7 +120,7 @@ def build_voxel_lists(
         reach = (view.radii_v, _TWO_SIGMA_MAX, height, width)
         count_entries(view.means2d, view.conics, *reach, pairs[index], entries[index])
     block_pairs, block_entries = (np.concatenate([[0], counts.cumsum()]) for counts in (pairs, entries))
-    needed = int(block_pairs[-1]) * 12 + int(block_entries[-1]) * 5 + 2 * block_pairs.nbytes
+    needed = int(block_pairs[-1]) * 16 + int(block_entries[-1]) * 5 + 2 * block_pairs.nbytes
     if needed > options.cache_max_gb * 1e9:
         x, y, z = grid.shape
         raise RendererError(
@@ -127,14 +129,17 @@ def build_voxel_lists(
             f"smaller scale_fraction, or set cache=False"
         )
     count = int(block_pairs[-1])
-    pair_lists = np.empty(count, np.int32), np.empty(count, np.float32), np.empty(count, np.int32)
+    pair_lists: tuple[Any, ...] = tuple(
+        np.empty(count, dtype) for dtype in (np.int32, np.float32, np.float32, np.int32)
+    )
     entry_lists = np.empty(int(block_entries[-1]), np.float32), np.empty(int(block_entries[-1]), np.uint8)
     for index, view in enumerate(views):
         starts = (bounds[:-1].reshape(blocks)[index] for bounds in (block_pairs, block_entries))
         gaussians = (view.voxels, view.means2d, view.conics, view.depths_m, view.radii_v)
         arguments: tuple[Any, ...] = (*gaussians, _TWO_SIGMA_MAX, height, width, *starts, *pair_lists, *entry_lists)
         fill_entries(*arguments)
-    return VoxelLists(blocks, block_pairs, block_entries, *pair_lists, *entry_lists, rig.image_size)
+    lists: tuple[Any, ...] = (blocks, block_pairs, block_entries, *pair_lists, *entry_lists)
+    return VoxelLists(*lists, image_size=rig.image_size)
 
 
 class VoxelListCache:
