@@ -138,8 +138,8 @@ def build_voxel_lists(
         gaussians = (view.voxels, view.means2d, view.conics, view.depths_m, view.radii_v)
         arguments: tuple[Any, ...] = (*gaussians, _TWO_SIGMA_MAX, height, width, *starts, *pair_lists, *entry_lists)
         fill_entries(*arguments)
-    lists: tuple[Any, ...] = (blocks, block_pairs, block_entries, *pair_lists, *entry_lists)
-    return VoxelLists(*lists, image_size=rig.image_size)
+    lists: tuple[Any, ...] = (blocks, block_pairs, block_entries, *pair_lists, *entry_lists, rig.image_size)
+    return VoxelLists(*lists)
 
 
 class VoxelListCache:
