@@ -16,6 +16,8 @@ from gsocc.app.benchmark.tables import markdown, write_markdown
 from gsocc.app.commands import bench
 from gsocc.errors import UserError
 from gsocc.files import read_json
+from gsocc.renderers import build_renderer
+from gsocc.structures import CameraRig, Gaussians
 
 ROW = {"renderer", "grid", "size", "scene", "forward_s", "forward_backward_s", "peak_memory_gb"}
 TINY: dict[str, Any] = {"device": "cpu", "grid": ["2x6x6"], "scene": ["street"], "channels": 2, "repeats": 1}
@@ -178,6 +180,28 @@ def test_the_gpu_runs_its_own_renderers() -> None:
     assert on_cuda == ["splat_gsplat_cached", "splat_gsplat", "gsplat_rasterization", "volume", "volume_compiled"]
     assert choose_contenders(None, Settings())[0].name == "splat_cpu_cached"
     assert set(contenders(Settings())) >= {*on_cuda, "splat_cpu", "volume_cpu", "volume_cpu_cells"}
+
+
+def test_the_plain_call_of_gsplat_draws_the_same_voxels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its arguments, read as gsplat's documentation has them and given to the oracle, give the oracle's picture."""
+
+    class Oracle:
+        def rasterization(self, **a: Any) -> tuple[torch.Tensor, torch.Tensor, dict[str, Any]]:
+            assert (a["near_plane"], a["eps2d"], a["render_mode"]) == (0.2, 0.3, "RGB+D")
+            names = ("means", "quats", "scales", "opacities", "colors")
+            rig = CameraRig(a["Ks"][None], a["viewmats"].inverse()[None], (a["height"], a["width"]))
+            out = build_renderer("splat_torch").render(Gaussians(*(a[name][None] for name in names)), rig)
+            parts = torch.cat([out.features[0], out.depth_sum_m[0, :, None]], 1)
+            return parts.movedim(1, -1), out.opacity[0, ..., None], {}
+
+    monkeypatch.setattr("gsocc.app.benchmark.contenders.import_gsplat", Oracle)
+    voxels, rig = make_field("street", benchmark_grid((2, 4, 4)), 3).to_gaussians((0.3,) * 3), surround_rig((6, 9))
+    expected = build_renderer("splat_torch").render(voxels, rig)
+    plain = contenders(Settings(device="cuda"))["gsplat_rasterization"].build()
+    for _ in range(2):
+        out = plain.render(voxels, rig)
+        torch.testing.assert_close(out.features, expected.features)
+        torch.testing.assert_close(out.depth_m, expected.depth_m, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("scene", SCENES)

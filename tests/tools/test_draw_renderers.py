@@ -47,12 +47,12 @@ def test_what_passes_everything_is_sky(tool: ModuleType) -> None:
 @pytest.mark.slow
 def test_every_cpu_renderer_has_its_row(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawn small: the heads, the truth, six rows, the legend."""
-    monkeypatch.setattr(tool, "SIZE", (8, 16))
-    monkeypatch.setattr(tool, "ZOOM", 20)
+    monkeypatch.setattr(tool, "SIZE", (16, 24))
+    monkeypatch.setattr(tool, "ZOOM", 12)  # room for the text beside a row
     page = tool.draw()
     assert page.dtype == np.uint8
-    assert page.shape[0] > (1 + len(tool.ROWS)) * 8 * 20
-    assert page.shape[1] == tool.MARGIN_PX + 4 * (16 * 20 + 6)
+    assert page.shape[0] > (1 + len(tool.ROWS)) * 16 * 12
+    assert page.shape[1] == tool.MARGIN_PX + 4 * (24 * 12 + 6)
 
 
 def test_the_committed_picture_is_small_and_referred_to() -> None:

@@ -3,18 +3,17 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from types import ModuleType
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
 
-from gsocc.errors import MissingExtraError, UserError
+from gsocc.errors import UserError
 from gsocc.fields.occupancy import OccupancyField
 from gsocc.geometry.se3 import invert_rigid
 from gsocc.renderers import build_renderer
 from gsocc.renderers.base import Scene, assemble
 from gsocc.renderers.constants import EPS2D_PX, NEAR_M
+from gsocc.renderers.gsplat_api import import_gsplat
 from gsocc.structures import CameraRig, RenderOutput, VoxelGaussians
 
 FAR_M = 60.0
@@ -140,43 +139,34 @@ class PlainRasterization:
     """
 
     def __init__(self) -> None:
-        self._gsplat = _gsplat()
+        self._gsplat: Any = import_gsplat()
         self._fixed: dict[str, Any] | None = None
 
     def render(self, scene: Scene, rig: CameraRig) -> RenderOutput:
-        """Draw voxels, always those of the first call, into the cameras of the first call."""
-        assert isinstance(scene, VoxelGaussians)
+        """Draw the voxels of one item, always those of the first call, into the cameras of the first call."""
+        assert isinstance(scene, VoxelGaussians) and len(scene.opacities) == 1
         if self._fixed is None:
             self._fixed = _fixed_arguments(scene, rig)
-        colors: Tensor = scene.features.flatten(2).transpose(1, 2).contiguous()  # (B, N, C)
+        colors = scene.features[0].flatten(1).T.contiguous()  # (N, C)
         rendered, alphas, _ = self._gsplat.rasterization(
-            **self._fixed, opacities=scene.opacities.flatten(1), colors=colors
-        )  # (B, V, H, W, C + 1), (B, V, H, W, 1)
-        return assemble(rendered[..., :-1].movedim(-1, 2), rendered[..., -1], alphas[..., 0])
+            **self._fixed, opacities=scene.opacities[0].flatten(), colors=colors
+        )  # (V, H, W, C + 1), (V, H, W, 1)
+        rendered, opacity = rendered[None], alphas[None, ..., 0]
+        return assemble(rendered[..., :-1].movedim(-1, 2), rendered[..., -1], opacity)
 
 
 def _fixed_arguments(scene: VoxelGaussians, rig: CameraRig) -> dict[str, Any]:
     free = scene.to_gaussians()
     height, width = rig.image_size
     return {
-        "means": free.means.contiguous(),
-        "quats": free.quats,
-        "scales": free.scales.contiguous(),
-        "viewmats": invert_rigid(rig.cam_to_ego).contiguous(),
-        "Ks": rig.intrinsics.contiguous(),
+        "means": free.means[0].contiguous(),
+        "quats": free.quats[0].contiguous(),
+        "scales": free.scales[0].contiguous(),
+        "viewmats": invert_rigid(rig.cam_to_ego[0]).contiguous(),
+        "Ks": rig.intrinsics[0].contiguous(),
         "width": width,
         "height": height,
         "near_plane": NEAR_M,
         "eps2d": EPS2D_PX,
         "render_mode": "RGB+D",
     }
-
-
-def _gsplat() -> ModuleType:
-    try:
-        import gsplat
-    except ImportError as error:
-        raise MissingExtraError(
-            "gsplat_rasterization needs gsplat: pip install -c constraints.txt -e .[cuda]"
-        ) from error
-    return gsplat
