@@ -6,27 +6,20 @@ from pathlib import Path
 import torch
 
 from gsocc.config import load_config
-from gsocc.engine import load_checkpoint, load_into
+from gsocc.engine import default_device, find_checkpoint, load_checkpoint, load_into
 from gsocc.errors import CheckpointError
-from gsocc.files import restore_folder
 from occ_stage.config import OccConfig
 from occ_stage.model import build_model
 from occ_stage.predictor import Predictor
 
 
-def find_checkpoint(path: Path) -> Path:
-    """Return the checkpoint folder of a run directory (`best`, else `last`), or `path` itself.
+def find_run_checkpoint(path: Path) -> Path:
+    """Return the checkpoint folder of a stage-2 run (`best`, else `last`), or `path` itself.
 
     Raises:
         CheckpointError: Where there is nothing at `path`.
     """
-    for folder in (path / "checkpoints" / "best", path / "checkpoints" / "last"):
-        restore_folder(folder)
-        if folder.is_dir():
-            return folder
-    if not path.exists():
-        raise CheckpointError(f"{path}: no such run or checkpoint; train one with `gsocc train occ`")
-    return path
+    return find_checkpoint(path, "gsocc train occ")
 
 
 def load_predictor(path: Path, overrides: Sequence[str] = (), device: torch.device | None = None) -> Predictor:
@@ -40,7 +33,7 @@ def load_predictor(path: Path, overrides: Sequence[str] = (), device: torch.devi
     Raises:
         CheckpointError: Where there is no checkpoint, or it does not fit the configuration.
     """
-    checkpoint = load_checkpoint(find_checkpoint(path))
+    checkpoint = load_checkpoint(find_run_checkpoint(path))
     config_path = checkpoint.folder / "config.yaml"
     if not config_path.is_file():
         raise CheckpointError(f"{config_path}: missing; a checkpoint is weights and configuration together")
@@ -48,8 +41,3 @@ def load_predictor(path: Path, overrides: Sequence[str] = (), device: torch.devi
     model = build_model(config)
     load_into(model, checkpoint)
     return Predictor(model, config, device or default_device())
-
-
-def default_device() -> torch.device:
-    """Return CUDA where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -6,29 +6,12 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from gsocc.config import Config
+from gsocc.datasets.split import SurroundDataConfig
 from gsocc.engine.config import TrainConfig
 from gsocc.labels import OCC3D_CLASSES
 
 Size = tuple[int, int]  # H, W
 Vec3 = tuple[float, float, float]
-
-
-class DataConfig(Config):
-    """What is read, and at which size."""
-
-    dataset: Literal["nuscenes"] = "nuscenes"
-    root: Path
-    version: str = "v1.0-trainval"
-    index: Path | None = None  # default: where `gsocc index` writes it
-    train_split: str = "train"
-    val_split: str = "val"
-    train_tokens: Path | None = None  # file with one key-frame token per line, to restrict a split
-    val_tokens: Path | None = None
-    image_size: Size = (384, 640)
-    neighbours: Literal["sweeps", "keyframes"] = "sweeps"
-    min_travel_m: float = Field(default=0.0, ge=0)  # train on key frames that move this far to their neighbours
-    color_jitter: float = Field(default=0.5, ge=0, le=1)  # probability per sample
-    self_mask: bool = False
 
 
 class GridConfig(Config):
@@ -107,7 +90,7 @@ class OccConfig(Config):
     """A stage-2 run."""
 
     name: str
-    data: DataConfig
+    data: SurroundDataConfig
     training: TrainConfig
     grid: GridConfig = GridConfig()
     model: ModelConfig = ModelConfig()

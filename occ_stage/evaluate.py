@@ -8,8 +8,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from gsocc.datasets.loader import batches_of_one, evenly_spread
 from gsocc.datasets.nuscenes import NuScenesDataset
-from gsocc.engine import is_main_process, process_group, seed_everything
+from gsocc.engine import is_main_process, process_group, seed_everything, shard
 from gsocc.files import write_json
 from gsocc.labels import IGNORE
 from gsocc.metrics import (
@@ -26,9 +27,9 @@ from gsocc.metrics import (
     metric_name,
 )
 from gsocc.structures import OccupancyLabels, SurroundBatch
-from occ_stage.checkpoint import find_checkpoint, load_predictor
+from occ_stage.checkpoint import find_run_checkpoint, load_predictor
 from occ_stage.config import OccConfig
-from occ_stage.data import batches_of_one, evenly_spread, open_dataset, shard
+from occ_stage.data import open_dataset
 from occ_stage.model import build_model, threshold_labels
 from occ_stage.predict import PredictionWriter
 from occ_stage.predictor import Frame, Predictor
@@ -132,7 +133,7 @@ def evaluate_checkpoint(
         threshold = None if config.evaluation.threshold is not None else choose_threshold(predictor)
         if predictions is not None:
             meta: dict[str, str | float] = {
-                "checkpoint": str(find_checkpoint(path)),
+                "checkpoint": str(find_run_checkpoint(path)),
                 "threshold": _value(config, threshold),
             }
             sink = PredictionWriter(predictor, _validation_set(config), predictions, meta)
@@ -204,15 +205,13 @@ def evaluate_baselines(config: OccConfig, device: torch.device) -> dict[str, Eva
 
 def _training_truth(config: OccConfig, limit: int | None, label: str) -> Iterator[SurroundBatch]:
     """Yield at most `limit` training key frames with Occ3D truth, evenly spread."""
-    dataset = open_dataset(
-        config, config.data.train_split, config.data.train_tokens, parts={"occupancy"}, frame_ids=(0,)
-    )
+    dataset = open_dataset(config, "train", parts={"occupancy"}, frame_ids=(0,))
     return batches_of_one(dataset, shard(evenly_spread(len(dataset), limit)), label)
 
 
 def _validation_set(config: OccConfig) -> NuScenesDataset:
     parts = {"occupancy", "lidar_depth"} | ({"semantics"} if config.objective.semantic else set())
-    return open_dataset(config, config.data.val_split, config.data.val_tokens, parts=parts, frame_ids=(0,))
+    return open_dataset(config, "val", parts=parts, frame_ids=(0,))
 
 
 def _validation_frames(config: OccConfig, dataset: NuScenesDataset, label: str) -> Iterator[SurroundBatch]:

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from gsocc.engine import LossReport
 from gsocc.fields.occupancy import OccupancyField
 from gsocc.labels import FREE, IGNORE, NUM_OCC3D_LABELS
-from gsocc.losses.photometric import minimum_reprojection, photometric_error, warp_to_target
 from gsocc.losses.regularizers import binary_entropy, total_variation
+from gsocc.losses.reprojection import pick_nearest, reprojection_loss, shrink_depth, shrink_images
 from gsocc.losses.semantic import semantic_cross_entropy
 from gsocc.losses.smoothness import disparity_smoothness
 from gsocc.structures import RenderOutput, SurroundBatch, VoxelGrid
@@ -67,7 +67,7 @@ class OccObjective:
         """Photometric and smoothness terms, the former averaged over halved sizes."""
         config = self.config
         size = config.photo_size or self.renderer.size
-        images = _resize_images(batch.images, size)  # (B, T, V, 3, h, w)
+        images = shrink_images(batch.images, size)  # (B, T, V, 3, h, w)
         if depth_m.shape[-2:] != size:
             depth_m = F.interpolate(depth_m, size=size, mode="bilinear", align_corners=False)
         terms: dict[str, Tensor] = {}
@@ -78,63 +78,40 @@ class OccObjective:
             losses = []
             for level in range(config.photo_levels):
                 smaller = (size[0] >> level, size[1] >> level)
-                # Disparity is averaged, not depth: it is what moves pixels.
-                disparity = F.interpolate(1 / depth_m.clamp(min=0.1), size=smaller, mode="area")
-                losses.append(self._photometric(1 / disparity, _resize_images(images, smaller), batch))
+                small_depth_m = shrink_depth(depth_m, smaller)
+                losses.append(self._photometric(small_depth_m, shrink_images(images, smaller), batch))
             terms["photometric"] = config.photometric * torch.stack(losses).mean()
         return terms
 
     def _photometric(self, depth_m: Tensor, images: Tensor, batch: SurroundBatch) -> Tensor:
         """Reprojection error of depth (B, V, h, w) and images (B, T, V, 3, h, w) at one size."""
-        config = self.config
         height, width = images.shape[-2:]
-        sources = images[:, 1:].transpose(0, 1).flatten(0, 2)  # (F B V, 3, h, w)
-        count = images.shape[1] - 1
-        target = images[:, 0].flatten(0, 1).repeat(count, 1, 1, 1)
-        intrinsics = batch.rig.resized((height, width)).intrinsics.flatten(0, 1).repeat(count, 1, 1)
-        motion = batch.cam_motion[:, 1:].transpose(0, 1).flatten(0, 2)
-        warped, inside = warp_to_target(sources, depth_m.flatten(0, 1).repeat(count, 1, 1), intrinsics, motion)
-        exists = batch.frame_valid[:, 1:].transpose(0, 1).flatten()
-        errors = photometric_error(warped, target, config.ssim_weight).unflatten(0, (count, -1))
-        identity = None
-        if config.automask:
-            with torch.no_grad():
-                identity = photometric_error(sources, target, config.ssim_weight).unflatten(0, (count, -1))
-        valid = (inside & exists[:, None, None]).unflatten(0, (count, -1))
-        return minimum_reprojection(errors, valid, identity, self._pixel_mask(batch, (height, width)))
+        return reprojection_loss(
+            depth_m,
+            images,
+            batch.rig.resized((height, width)).intrinsics,
+            batch.cam_motion,
+            batch.frame_valid,
+            ssim_weight=self.config.ssim_weight,
+            automask=self.config.automask,
+            pixel_mask=self._pixel_mask(batch, (height, width)),
+        )
 
     def _pixel_mask(self, batch: SurroundBatch, size: tuple[int, int]) -> Tensor | None:
         masks = []
         if batch.valid_mask is not None:
-            masks.append(_resize_nearest(batch.valid_mask, size))
+            masks.append(pick_nearest(batch.valid_mask, size))
         if self.config.mask_sky and batch.semantic_labels is not None:
-            masks.append(_resize_nearest(batch.semantic_labels, size) != FREE)
+            masks.append(pick_nearest(batch.semantic_labels, size) != FREE)
         if not masks:
             return None
-        return torch.stack(masks).all(0).flatten(0, 1)
+        return torch.stack(masks).all(0)
 
     def _semantic(self, out: RenderOutput, batch: SurroundBatch) -> Tensor:
         if batch.semantic_labels is None:
             raise ValueError("objective.semantic is not 0, but the data carry no semantic labels")
         logits = semantic_logits(out, self.config.sky_logit).flatten(0, 1)  # (BV, K + 1, h, w)
-        labels = _resize_nearest(batch.semantic_labels, self.renderer.size).flatten(0, 1)
+        labels = pick_nearest(batch.semantic_labels, self.renderer.size).flatten(0, 1)
         channels = self.channel_of.to(labels.device)[labels]  # the table's last entry answers -1
         weights = None if self.class_weights is None else self.class_weights.to(logits.device)
         return semantic_cross_entropy(logits, channels, weights)
-
-
-def _resize_images(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Shrink by averaging over areas, which does not alias."""
-    if images.shape[-2:] == size:
-        return images
-    return F.interpolate(images.flatten(0, 2), size=size, mode="area").unflatten(0, images.shape[:3])
-
-
-def _resize_nearest(values: Tensor, size: tuple[int, int]) -> Tensor:
-    """Pick the value at each target pixel's centre; exact for labels and masks."""
-    height, width = values.shape[-2:]
-    if (height, width) == size:
-        return values
-    rows = ((torch.arange(size[0], device=values.device) + 0.5) * height / size[0]).long()
-    columns = ((torch.arange(size[1], device=values.device) + 0.5) * width / size[1]).long()
-    return values[..., rows[:, None], columns]

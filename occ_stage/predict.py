@@ -6,13 +6,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from gsocc.datasets.loader import batches_of_one, evenly_spread
 from gsocc.datasets.nuscenes import NuScenesDataset
+from gsocc.engine import shard
 from gsocc.errors import UserError
 from gsocc.files import read_json
 from gsocc.structures import OCC3D_GRID, SurroundBatch
 from gsocc.structures.prediction import OccupancyPrediction, prediction_path, save_prediction
-from occ_stage.checkpoint import find_checkpoint, load_predictor
-from occ_stage.data import batches_of_one, evenly_spread, open_dataset, shard
+from occ_stage.checkpoint import find_run_checkpoint, load_predictor
+from occ_stage.data import open_dataset
 from occ_stage.model import threshold_labels
 from occ_stage.predictor import Frame, Predictor
 
@@ -42,9 +44,11 @@ def predict_checkpoint(
     value = threshold if threshold is not None else config.evaluation.threshold
     if value is None:
         value = _chosen_threshold(path)
-    dataset = open_dataset(config, config.data.val_split, config.data.val_tokens, frame_ids=(0,))
+    dataset = open_dataset(config, "val", frame_ids=(0,))
     indices = shard(evenly_spread(len(dataset), config.evaluation.max_samples))
-    writer = PredictionWriter(predictor, dataset, out, {"checkpoint": str(find_checkpoint(path)), "threshold": value})
+    writer = PredictionWriter(
+        predictor, dataset, out, {"checkpoint": str(find_run_checkpoint(path)), "threshold": value}
+    )
     for batch in batches_of_one(dataset, indices, "predicting"):
         frame = predictor(batch)
         writer(batch, frame, threshold_labels(frame.occupancy, frame.classes, value))

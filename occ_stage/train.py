@@ -5,19 +5,16 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torchmetrics.aggregation import MeanMetric
 
 from gsocc.config import to_yaml
+from gsocc.datasets.loader import batches_of_one, evenly_spread
 from gsocc.datasets.skipping import SkipBadSamples
-from gsocc.engine import FitResult, RunDirectory, StepLoader, fit, seed_everything
+from gsocc.engine import FitResult, RunDirectory, StepLoader, fit, seed_everything, shard
 from gsocc.engine.run_directory import Policy
-from gsocc.metrics import metric_name
+from gsocc.metrics.objective import ObjectiveMeans
 from gsocc.structures import collate
 from occ_stage.config import OccConfig
 from occ_stage.data import (
-    batches_of_one,
-    evenly_spread,
-    shard,
     training_class_weights,
     training_dataset,
     validation_dataset,
@@ -78,12 +75,11 @@ def _validation_loss(config: OccConfig, objective: OccObjective) -> Callable[[nn
 
     def validate(model: nn.Module) -> dict[str, float]:
         device = next(model.parameters()).device
-        means: dict[str, MeanMetric] = {}
+        means = ObjectiveMeans()
         for batch in batches_of_one(dataset, shard(indices), "validating"):
             with torch.no_grad():
                 report = objective(model, batch.to(device))
-            for name, value in {"total": report.total, **report.terms}.items():
-                means.setdefault(name, MeanMetric().to(device)).update(value)
-        return {metric_name("objective/validation", name): float(mean.compute()) for name, mean in means.items()}
+            means.update({"total": report.total, **report.terms})
+        return means.compute()
 
     return validate

@@ -4,10 +4,12 @@ from collections.abc import Iterator, Sequence, Sized
 from typing import cast
 
 import cv2
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from gsocc.errors import UserError
+from gsocc.progress import track
 from gsocc.structures import SurroundBatch, SurroundSample, collate
 
 
@@ -74,6 +76,19 @@ def make_loader(
         generator=torch.Generator().manual_seed(0),
     )
     return SurroundLoader(batches, share)
+
+
+def evenly_spread(count: int, limit: int | None) -> list[int]:
+    """Return at most `limit` indices of `count`, evenly spread, each once."""
+    if limit is None or limit >= count:
+        return list(range(count))
+    return [int(i) for i in (np.arange(limit) + 0.5) * count / limit]
+
+
+def batches_of_one(dataset: Dataset[SurroundSample], indices: Sequence[int], label: str) -> Iterator[SurroundBatch]:
+    """Yield the chosen samples as batches of one, with a progress bar."""
+    for index in track(indices, len(indices), label):
+        yield collate([dataset[index]])
 
 
 class _ErrorsAsValues(Dataset[SurroundSample | UserError]):

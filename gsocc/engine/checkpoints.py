@@ -68,6 +68,25 @@ def save_checkpoint(
             (temporary / _TRAINING).write_bytes(buffer.getvalue())
 
 
+def find_checkpoint(path: Path, command: str) -> Path:
+    """Return the checkpoint folder of a run directory (`best`, else `last`), or `path` itself.
+
+    Args:
+        path: A run directory or a checkpoint folder.
+        command: What trains such a run, for the message.
+
+    Raises:
+        CheckpointError: Where there is nothing at `path`.
+    """
+    for folder in (path / "checkpoints" / "best", path / "checkpoints" / "last"):
+        restore_folder(folder)
+        if folder.is_dir():
+            return folder
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such run or checkpoint; train one with `{command}`")
+    return path
+
+
 def load_checkpoint(folder: Path | str) -> Checkpoint:
     """Read a checkpoint folder.
 

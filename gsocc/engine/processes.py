@@ -29,6 +29,11 @@ def is_main_process() -> bool:
     return process_rank() == 0
 
 
+def shard(indices: list[int]) -> list[int]:
+    """Return this rank's part; nothing is repeated to make parts equal, so pooled scores do not depend on ranks."""
+    return indices[process_rank() :: world_size()]
+
+
 @contextmanager
 def process_group() -> Iterator[None]:
     """Join the processes that torchrun started for the length of a block; nothing to do for a single one.
@@ -62,6 +67,11 @@ def choose_device(config: TrainConfig) -> str:
             f"training.precision: expected 32-true on the CPU, got {config.precision!r}; mixed precision needs CUDA"
         )
     return device
+
+
+def default_device() -> torch.device:
+    """Return CUDA where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 class Processes:

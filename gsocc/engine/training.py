@@ -76,7 +76,7 @@ def fit(
     Args:
         model: What is trained, in place; it is moved to the device.
         objective: Maps model and batch to losses. It calls the model itself (`model(...)`), not its parts, because
-            the call is where processes synchronise.
+            the call is where processes synchronise. One that has `set_step` is told the number of every step, from 0.
         train_loader: A `StepLoader`, or in one process any loader with a length.
         config: See `TrainConfig`.
         run: Where everything is written.
@@ -218,6 +218,8 @@ class _Trainer:
         seed_everything(config.seed, process_rank(), self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(config, self.step)
+        if hasattr(self.objective, "set_step"):
+            self.objective.set_step(self.step)
         report = self.objective(self.model, batch)
         number = self.step + 1
         self.watch.add_loss(number, report, tokens)

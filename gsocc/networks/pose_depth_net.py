@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gsocc.config import Config
 from gsocc.errors import UserError
+from gsocc.geometry.ego_motion import solve_ego_motion
 from gsocc.geometry.projection import camera_directions
 from gsocc.networks.backbones import build_backbone
 from gsocc.networks.depth_net import DepthNet
@@ -224,12 +225,9 @@ class PoseDepthNet(nn.Module):
     @torch.no_grad()
     def geometric_motion(depth_m: Float[Tensor, "B V H W"], batch: SurroundBatch) -> Float[Tensor, "B F 4 4"]:
         """Return the motion to each neighbour that fits the flow best, given depth; without gradient."""
-        from gsocc.geometry.ego_motion import solve_ego_motion
-
         flow_px = PoseDepthNet._require_flow(batch.flow_px, "pose.readout: geometric")
-        valid = None if batch.valid_mask is None else batch.valid_mask
         solved = [
-            solve_ego_motion(flow_px[:, f], depth_m, batch.intrinsics, batch.cam_to_ego, valid).ego_motion
+            solve_ego_motion(flow_px[:, f], depth_m, batch.intrinsics, batch.cam_to_ego, batch.valid_mask).ego_motion
             for f in range(1, flow_px.shape[1])
         ]
         return torch.stack(solved, 1)

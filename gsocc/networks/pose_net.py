@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gsocc.geometry.se3 import invert_rigid, motion_matrix
+from gsocc.geometry.se3 import invert_rigid
+from gsocc.geometry.twist import twist_to_motion
 from gsocc.networks.backbones import Backbone
 
 _STILL_RAD = 1e-4  # mean flow below this, a hundredth of a pixel, is not scaled up
@@ -26,6 +27,8 @@ class StackedPoseNet(nn.Module):
         rotation_scale: Radians per unit of raw output.
     """
 
+    scales: Tensor
+
     def __init__(
         self, backbone: Backbone, *, width: int = 256, translation_scale: float = 0.01, rotation_scale: float = 0.01
     ) -> None:
@@ -40,7 +43,7 @@ class StackedPoseNet(nn.Module):
             nn.ReLU(inplace=True),
             nn.Conv2d(width, 6, 1),
         )
-        self.translation_scale, self.rotation_scale = translation_scale, rotation_scale
+        self.register_buffer("scales", _scales(translation_scale, rotation_scale), persistent=False)
 
     def forward(
         self, key: Float[Tensor, "B V 3 H W"], other: Float[Tensor, "B V 3 H W"], *, later: bool
@@ -56,7 +59,7 @@ class StackedPoseNet(nn.Module):
         first, second = (key, other) if later else (other, key)
         stacked = self.backbone(first.flatten(0, 1), self.backbone.normalised(second.flatten(0, 1)))[-1]
         raw = self.decoder(stacked.unflatten(0, (batch, views)).mean(1)).float().mean((-1, -2))  # (B, 6)
-        motion = motion_matrix(raw[:, :3] * self.rotation_scale, raw[:, 3:] * self.translation_scale)
+        motion = twist_to_motion(raw * self.scales)
         return motion if later else invert_rigid(motion)
 
 
@@ -73,6 +76,8 @@ class FlowPoseNet(nn.Module):
         rotation_scale: Radians per unit of raw output and degree of mean flow.
     """
 
+    scales: Tensor
+
     def __init__(self, *, width: int = 24, translation_scale: float = 0.3, rotation_scale: float = 0.05) -> None:
         super().__init__()
         widths = (8, width, 2 * width, 3 * width, 4 * width)
@@ -82,7 +87,7 @@ class FlowPoseNet(nn.Module):
         self.encoder = nn.Sequential(*layers)
         self.decoder = nn.Sequential(nn.Conv2d(widths[-1], width * 4, 1), nn.ReLU(inplace=True))
         self.last = nn.Linear(width * 4, 6)
-        self.translation_scale, self.rotation_scale = translation_scale, rotation_scale
+        self.register_buffer("scales", _scales(translation_scale, rotation_scale), persistent=False)
 
     def forward(
         self,
@@ -103,4 +108,8 @@ class FlowPoseNet(nn.Module):
         inputs = torch.cat([key - 0.5, scaled, rays], 2).flatten(0, 1)  # (BV, 8, H, W)
         features = self.decoder(self.encoder(inputs)).mean((-1, -2))
         raw = self.last(features.unflatten(0, (batch, views)).mean(1)).float() * torch.rad2deg(length)[:, None]
-        return motion_matrix(raw[:, :3] * self.rotation_scale, raw[:, 3:] * self.translation_scale)
+        return twist_to_motion(raw * self.scales)
+
+
+def _scales(translation: float, rotation: float) -> Tensor:
+    return torch.tensor([translation] * 3 + [rotation] * 3)
