@@ -21,5 +21,13 @@ lint: setup
 types: setup
 	.venv/bin/mypy
 
+# The commands of docs/benchmarks.md for a CPU; they write their tables into that page.
+RENDER = .venv/bin/gsocc bench render --device cpu --markdown docs/benchmarks.md
+FEW = --renderer splat_cpu_cached --renderer splat_cpu --renderer volume_cpu --cache-max-gb 4
+
 bench: setup
-	.venv/bin/gsocc bench render
+	$(RENDER) --size 180x320 --scale 0.3 --scale 0.5 --json runs/bench/render_cpu.json
+	$(RENDER) --size 180x320 --size 360x640 --scene street --threads-scaling $(FEW) \
+	  --json runs/bench/growth_cpu.json --place "bench growth cpu"
+	$(RENDER) --grid 24x300x300 --size 180x320 $(FEW) --json runs/bench/large_cpu.json --place "bench large cpu"
+	.venv/bin/gsocc bench train --device cpu --json runs/bench/train_cpu.json --markdown docs/benchmarks.md

@@ -25,7 +25,7 @@ TINY: dict[str, Any] = {"device": "cpu", "grid": ["2x6x6"], "scene": ["street"],
 
 def test_every_renderer_is_measured_on_the_same_case(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "bench.json"
-    bench.render(**TINY, size=["4x6"], scale=[0.3, 0.5], json=out)
+    bench.render(**TINY, size=["4x6"], scale=[0.3, 0.5], json=out, markdown=tmp_path / "page.md", place="here")
     report = read_json(out)
     rows = report["rows"]
     assert [(row["renderer"], row["scale_fraction"]) for row in rows] == [
@@ -48,7 +48,9 @@ def test_every_renderer_is_measured_on_the_same_case(tmp_path: Path, capsys: pyt
     volume = next(r for r in report["ratios"] if r["row"]["renderer"] == "volume")
     assert volume["forward"] == rows[-1]["forward_s"] / rows[0]["forward_s"]
     printed = capsys.readouterr().out
-    assert all(row["renderer"] in printed for row in rows)
+    page = (tmp_path / "page.md").read_text()
+    assert page.startswith("<!-- begin here -->")
+    assert all(row["renderer"] in text for row in rows for text in (printed, page))
 
 
 def test_scaled_images_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

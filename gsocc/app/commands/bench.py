@@ -38,8 +38,9 @@ def render(
     threads_scaling: Annotated[bool, typer.Option("--threads-scaling", help="Measure with one thread too.")] = False,
     forward_only: Annotated[bool, typer.Option("--forward-only", help="Leave the gradient out.")] = False,
     json: Annotated[Path | None, typer.Option(help="Also write the figures to this file.")] = None,
-    markdown: Annotated[
-        Path | None, typer.Option(help="Also write the tables into this page, between its marks for this benchmark.")
+    markdown: Annotated[Path | None, typer.Option(help="Also write the tables into this page.")] = None,
+    place: Annotated[
+        str | None, typer.Option(help="Marks in the page to write between; default: bench render cpu (or cuda).")
     ] = None,
 ) -> None:
     """Compare the renderers: six cameras, equal grid, images, channels and scene, in one run.
@@ -75,7 +76,7 @@ def render(
     result = {**report(rows, settings, divisor), "ratios": [one.as_json() for one in compare(rows)]}
     spacing = f"step {step_m:g} m; medians of up to {repeats} rounds in turn"
     intro = f"{_machine(result)}. Six cameras, {channels} channels + depth, {spacing}."
-    _publish(result, sheets(rows, divisor, chosen), intro, f"bench render {chosen}", json, markdown)
+    _publish(result, sheets(rows, divisor, chosen), intro, place or f"bench render {chosen}", json, markdown)
 
 
 def train(
@@ -94,8 +95,9 @@ def train(
     enough_s: Annotated[float, typer.Option(help="A renderer sits out once it has run this long.")] = 8.0,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: one per core.")] = None,
     json: Annotated[Path | None, typer.Option(help="Also write the figures to this file.")] = None,
-    markdown: Annotated[
-        Path | None, typer.Option(help="Also write the table into this page, between its marks for this benchmark.")
+    markdown: Annotated[Path | None, typer.Option(help="Also write the table into this page.")] = None,
+    place: Annotated[
+        str | None, typer.Option(help="Marks in the page to write between; default: bench train cpu (or cuda).")
     ] = None,
 ) -> None:
     """Time whole training steps of stage 2, from images to the optimiser; the renderer is the only difference.
@@ -120,7 +122,7 @@ def train(
     intro = (
         f"{_machine(result)}. {run.name}, {run.model.backbone}, {len(run.model.classes)} classes, untrained network."
     )
-    _publish(result, [training_sheet(rows, run)], intro, f"bench train {chosen}", json, markdown)
+    _publish(result, [training_sheet(rows, run)], intro, place or f"bench train {chosen}", json, markdown)
 
 
 def _publish(
