@@ -61,29 +61,26 @@ def _closed(rule: Rule, light: np.float32) -> bool:
 
 
 @njit(inline="always", nogil=True, fastmath=FAST, error_model="numpy")
-def _read(values: F32, channel: int, voxels: I32, shares: F32, begin: int, end: int) -> np.float32:
-    """Interpolate a channel of the values of the sample whose voxels stand in these elements of the lists."""
+def _cosine(ray: Ray, values: F32, voxels: I32, shares: F32, begin: int, end: int) -> np.float32:
+    """Return the product of the unit direction and the interpolated gradient, channels 1 to 3 of the values."""
     total = _ZERO
     for corner in range(begin, end):
-        total += shares[corner] * values[voxels[corner], channel]
+        voxel = voxels[corner]
+        along = np.float32(ray.ux) * values[1, voxel] + np.float32(ray.uy) * values[2, voxel]
+        total += shares[corner] * (along + np.float32(ray.uz) * values[3, voxel])
     return total
 
 
 @njit(inline="always", nogil=True, fastmath=FAST, error_model="numpy")
 def _admit(
-    ray: Ray, rule: Rule, values: F32, keep_empty: bool, light: np.float32, t: float, delta: float,
-    samples: F32, voxels: I32, shares: F32, count: int, size: int,
+    rule: Rule, keep_empty: bool, light: np.float32, t: float, delta: float, value: np.float32, cos: np.float32,
+    samples: F32, count: int,
 ) -> bool:  # fmt: skip
-    """Fill in sample `count`, whose voxels are set; return whether it stays."""
-    begin, end = count * size, (count + 1) * size
-    value, cos = _read(values, 0, voxels, shares, begin, end), _ZERO
-    if rule.code == NEUS:
-        cos += np.float32(ray.ux) * _read(values, 1, voxels, shares, begin, end)
-        cos += np.float32(ray.uy) * _read(values, 2, voxels, shares, begin, end)
-        cos += np.float32(ray.uz) * _read(values, 3, voxels, shares, begin, end)
+    """Fill in sample `count`; return whether it stays."""
     alpha = alpha_of(rule, value, cos, np.float32(delta))
-    samples[count, T], samples[count, DELTA], samples[count, ALPHA] = t, delta, alpha
-    samples[count, LIGHT], samples[count, VALUE], samples[count, COS] = light, value, cos
+    row = np.uint32(count)
+    samples[row, T], samples[row, DELTA], samples[row, ALPHA] = t, delta, alpha
+    samples[row, LIGHT], samples[row, VALUE], samples[row, COS] = light, value, cos
     return not alpha < rule.alpha_min and (keep_empty or alpha != _ZERO)
 
 
@@ -110,12 +107,12 @@ def _first_index(table: F64, t: float) -> int:
 
 @njit(inline="always", nogil=True, fastmath=FAST, error_model="numpy")
 def _add_rest(
-    ray: Ray, grid: Grid, t: float, light: np.float32, samples: F32, voxels: I32, shares: F32, count: int
+    ray: Ray, grid: Grid, t: float, light: np.float32, values: F32, samples: F32, voxels: I32, shares: F32, count: int
 ) -> int:
     """Add a sample at t that takes all that is left; return the new count."""
     x, y, z = position(ray, t, grid)
     if grid.trilinear:
-        surround(x, y, z, grid, voxels, shares, 8 * count)
+        surround(x, y, z, grid, values, voxels, shares, 8 * count)
     else:
         inside = 0.0 <= x < grid.nx and 0.0 <= y < grid.ny and 0.0 <= z < grid.nz
         voxels[count], shares[count] = nearest(x, y, z, grid), _ONE if inside else _ZERO
@@ -131,32 +128,35 @@ def _gather_table(
     samples: F32, voxels: I32, shares: F32,
 ) -> int:  # fmt: skip
     size = 8 if grid.trilinear else 1
-    first, end = 0, table.shape[1]
+    index, end, leave = 0, table.shape[1], np.inf
     if grid.inner == 0.0:
-        t0, t1 = span(ray, grid, 0.5 if grid.trilinear and not grid.border else 0.0, sampling.near, np.inf)
-        first = _first_index(table, t0)
-        end = max(first, _first_index(table, t1))
+        enter, leave = span(ray, grid, 0.5 if grid.trilinear and not grid.border else 0.0, sampling.near, np.inf)
+        index = _first_index(table, enter)
     light = _ZERO if rule.code == SATURATING_SUM else _ONE
-    count, index, last_met, closed = 0, first, False, False
-    while index < end and not closed:
+    count, last_met, closed = 0, False, False
+    while index < end and table[0, index] <= leave and not closed:
         t = table[0, index]
         last_met = sampling.min_move == 0.0 or index == 0
         last_met = last_met or _moved(ray, grid, t, table[0, index - 1], sampling.min_move)
         if last_met:
             x, y, z = position(ray, t, grid)
             if grid.trilinear:
-                surround(x, y, z, grid, voxels, shares, 8 * count)
+                value = surround(x, y, z, grid, values, voxels, shares, 8 * count)
             else:
-                voxels[count], shares[count] = nearest(x, y, z, grid), _ONE
+                voxel = nearest(x, y, z, grid)
+                voxels[count], shares[count], value = voxel, _ONE, values[0, voxel]
+            cos = _ZERO
+            if rule.code == NEUS:
+                cos = _cosine(ray, values, voxels, shares, count * size, (count + 1) * size)
             delta = table[1, index] * ray.speed
-            if _admit(ray, rule, values, keep_empty, light, t, delta, samples, voxels, shares, count, size):
+            if _admit(rule, keep_empty, light, t, delta, value, cos, samples, count):
                 light = light_after(rule, light, samples[count, ALPHA])
                 count += 1
                 closed = _closed(rule, light)
         index += 1
     wants_rest = rule.code == SATURATING_SUM and rule.first > _ZERO and not closed
-    if wants_rest and table.shape[1] > 0 and not (last_met and end == table.shape[1]):
-        count = _add_rest(ray, grid, table[0, table.shape[1] - 1], light, samples, voxels, shares, count)
+    if wants_rest and end > 0 and not (last_met and index == end):
+        count = _add_rest(ray, grid, table[0, end - 1], light, values, samples, voxels, shares, count)
     return count
 
 
@@ -174,9 +174,13 @@ def _gather_cells(
     while t < t1 and not closed:
         leave = min(min(next_x, next_y), min(next_z, t1))
         if leave > t:
-            voxels[count], shares[count] = (i * grid.ny + j) * grid.nz + k, _ONE
+            voxel = np.uint32((i * grid.ny + j) * grid.nz + k)
+            at = np.uint32(count)
+            voxels[at], shares[at], cos = voxel, _ONE, _ZERO
+            if rule.code == NEUS:
+                cos = _cosine(ray, values, voxels, shares, count, count + 1)
             middle, delta = 0.5 * (t + leave), (leave - t) * ray.speed
-            if _admit(ray, rule, values, keep_empty, light, middle, delta, samples, voxels, shares, count, 1):
+            if _admit(rule, keep_empty, light, middle, delta, values[0, voxel], cos, samples, count):
                 light = light_after(rule, light, samples[count, ALPHA])
                 count += 1
                 closed = _closed(rule, light)
@@ -190,7 +194,7 @@ def _gather_cells(
         if i < 0 or j < 0 or k < 0 or i >= grid.nx or j >= grid.ny or k >= grid.nz:
             break
     if rule.code == SATURATING_SUM and rule.first > _ZERO and not closed:
-        count = _add_rest(ray, grid, sampling.far, light, samples, voxels, shares, count)
+        count = _add_rest(ray, grid, sampling.far, light, values, samples, voxels, shares, count)
     return count
 
 
@@ -207,7 +211,7 @@ def gather(
         rule: How values become alpha.
         sampling: Where samples lie.
         table: (2, S) depths, ascending, and what each stands for, in t; unless `sampling.cells`.
-        values: (N, L) what the rule reads: one channel, or for NEUS four.
+        values: (L, N) what the rule reads: one channel, or for NEUS four.
         keep_empty: Also keep samples of alpha 0, which have a gradient though no weight.
         samples: (`most_samples`, SAMPLE), written.
         voxels: (`most_samples` * 8,) flat indices of the voxels of each sample, eight or one apiece, written.

@@ -155,27 +155,49 @@ def _edge(
 
 
 @njit(inline="always", nogil=True, fastmath=FAST, error_model="numpy")
-def surround(x: float, y: float, z: float, grid: Grid, voxels: I32, shares: F32, at: int) -> None:
+def surround(x: float, y: float, z: float, grid: Grid, values: F32, voxels: I32, shares: F32, at: int) -> np.float32:
     """Write the eight voxels around a position and their shares, z fastest, from element `at` of the lists on.
 
     A voxel that would lie outside of the grid is replaced by the one at the border, with its share, or with none.
+
+    Args:
+        x: In voxels; as are y and z.
+        y: See there.
+        z: See there.
+        grid: Where the voxels are.
+        values: (L, N).
+        voxels: Written.
+        shares: Written.
+        at: First element of the lists.
+
+    Returns:
+        The first channel of the values, interpolated.
     """
-    floor_x, floor_y, floor_z = math.floor(x - 0.5), math.floor(y - 0.5), math.floor(z - 0.5)
-    i, j, k = int(floor_x), int(floor_y), int(floor_z)
-    x1, y1, z1 = np.float32(x - 0.5 - floor_x), np.float32(y - 0.5 - floor_y), np.float32(z - 0.5 - floor_z)
+    # Conversion to int rounds towards zero: add what makes the number positive within half a voxel of the grid.
+    i, j, k = int(x + 0.5) - 1, int(y + 0.5) - 1, int(z + 0.5) - 1
+    x1, y1, z1 = np.float32(x - 0.5 - i), np.float32(y - 0.5 - j), np.float32(z - 0.5 - k)
     x0, y0, z0 = _ONE - x1, _ONE - y1, _ONE - z1
     stride_x, stride_y, stride_z = grid.ny * grid.nz, grid.nz, 1
     if i < 0 or j < 0 or k < 0 or i >= grid.nx - 1 or j >= grid.ny - 1 or k >= grid.nz - 1:
         i, stride_x, x0, x1 = _edge(i, grid.nx, stride_x, grid.border, x0, x1)
         j, stride_y, y0, y1 = _edge(j, grid.ny, stride_y, grid.border, y0, y1)
         k, stride_z, z0, z1 = _edge(k, grid.nz, stride_z, grid.border, z0, z1)
-    v00 = (i * grid.ny + j) * grid.nz + k
-    v01, v10, v11 = v00 + stride_y, v00 + stride_x, v00 + stride_x + stride_y
+    # As unsigned, because numba would check every signed index for being negative.
+    v000 = np.uint32((i * grid.ny + j) * grid.nz + k)
+    v001, v010 = np.uint32(v000 + stride_z), np.uint32(v000 + stride_y)
+    v011, v100 = np.uint32(v010 + stride_z), np.uint32(v000 + stride_x)
+    v101, v110 = np.uint32(v100 + stride_z), np.uint32(v100 + stride_y)
+    v111 = np.uint32(v110 + stride_z)
     s00, s01, s10, s11 = x0 * y0, x0 * y1, x1 * y0, x1 * y1
-    voxels[at], voxels[at + 1], voxels[at + 2], voxels[at + 3] = v00, v00 + stride_z, v01, v01 + stride_z
-    voxels[at + 4], voxels[at + 5], voxels[at + 6], voxels[at + 7] = v10, v10 + stride_z, v11, v11 + stride_z
-    shares[at], shares[at + 1], shares[at + 2], shares[at + 3] = s00 * z0, s00 * z1, s01 * z0, s01 * z1
-    shares[at + 4], shares[at + 5], shares[at + 6], shares[at + 7] = s10 * z0, s10 * z1, s11 * z0, s11 * z1
+    a0, a1, a2, a3 = np.uint32(at), np.uint32(at + 1), np.uint32(at + 2), np.uint32(at + 3)
+    a4, a5, a6, a7 = np.uint32(at + 4), np.uint32(at + 5), np.uint32(at + 6), np.uint32(at + 7)
+    voxels[a0], voxels[a1], voxels[a2], voxels[a3] = v000, v001, v010, v011
+    voxels[a4], voxels[a5], voxels[a6], voxels[a7] = v100, v101, v110, v111
+    shares[a0], shares[a1], shares[a2], shares[a3] = s00 * z0, s00 * z1, s01 * z0, s01 * z1
+    shares[a4], shares[a5], shares[a6], shares[a7] = s10 * z0, s10 * z1, s11 * z0, s11 * z1
+    low = s00 * values[0, v000] + s01 * values[0, v010] + (s10 * values[0, v100] + s11 * values[0, v110])
+    high = s00 * values[0, v001] + s01 * values[0, v011] + (s10 * values[0, v101] + s11 * values[0, v111])
+    return z0 * low + z1 * high
 
 
 @njit(nogil=True, fastmath=FAST, error_model="numpy")

@@ -47,7 +47,7 @@ def march(
         rule: How values become weights.
         sampling: Where samples lie.
         table: (2, S) depths and lengths of samples, unless they follow cells.
-        values: (N, L) what the rule reads.
+        values: (L, N) what the rule reads.
         rows: (N, Cp) features.
         threads: Number of parallel tasks.
         out_features: (V, C, P), written; as are the following.
@@ -90,7 +90,7 @@ def march_backward(
 
     The first arguments, down to rows, are those of `march`. grad_features (V, C, P), grad_depth and grad_opacity (V, P)
     come in. Added to are grad_rows (tasks, N, Cp), grad_values (tasks, N) for the first channel of the values, and for
-    NEUS grad_slopes (tasks, N, 3) for the others and grad_inv_s (tasks,); touched (tasks, N) is set wherever.
+    NEUS grad_slopes (tasks, 3, N) for the others and grad_inv_s (tasks,); touched (tasks, N) is set wherever.
     """
     views, channels, pixels = grad_features.shape
     threads = grad_rows.shape[0]
@@ -133,13 +133,14 @@ def march_backward(
                         rule, samples[index, VALUE], samples[index, COS], samples[index, DELTA], slope
                     )
                     for corner in range(index * size, (index + 1) * size):
-                        grad_values[thread, voxels[corner]] += shares[corner] * by_value
-                        touched[thread, voxels[corner]] = True
+                        voxel = np.uint32(voxels[corner])
+                        grad_values[thread, voxel] += shares[corner] * by_value
+                        touched[thread, voxel] = True
                     if rule.code == NEUS:
                         grad_inv_s[thread] += by_inv_s
                         for corner in range(index * size, (index + 1) * size):
                             share, voxel = shares[corner] * by_cos, voxels[corner]
-                            grad_slopes[thread, voxel, 0] += share * np.float32(ray.ux)
-                            grad_slopes[thread, voxel, 1] += share * np.float32(ray.uy)
-                            grad_slopes[thread, voxel, 2] += share * np.float32(ray.uz)
+                            grad_slopes[thread, 0, voxel] += share * np.float32(ray.ux)
+                            grad_slopes[thread, 1, voxel] += share * np.float32(ray.uy)
+                            grad_slopes[thread, 2, voxel] += share * np.float32(ray.uz)
                 add_to_rows(mine, voxels, weights, count * size, grad, 0)

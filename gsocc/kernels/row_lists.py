@@ -22,8 +22,10 @@ _intrinsic: Callable[[Callable[..., Any]], Callable[..., Any]] = intrinsic
 """Kernels call these functions without the first argument, which numba's annotations do not know."""
 
 _FUSED = ("contract",)
-_WIDTHS = tuple(blocks * LANES for blocks in (4, 3, 2, 1))
-"""Channels that are worked on at once; LLVM divides them into registers."""
+_STRIPS = (4, 3, 2, 1)
+"""Blocks of `LANES` channels that are kept in registers at once."""
+
+_VECTOR = ir.VectorType(_FLOAT, LANES)
 
 
 class _List:
@@ -45,40 +47,45 @@ class _List:
         """Return the length of the rows of a two-dimensional argument."""
         return self.builder.extract_value(self._arrays[place].shape, 1)
 
-    def strip(self, place: int, row: Any, channel: Any, width: int) -> Any:
-        """Return a pointer to `width` channels of a row of a two-dimensional argument."""
+    def block(self, place: int, row: Any, channel: Any, number: int) -> Any:
+        """Return a pointer to a block of `LANES` channels, the given number behind the channel, of a row."""
         offset = self.builder.add(self.builder.mul(row, self.length(place)), channel)
-        vector = ir.VectorType(_FLOAT, width)
-        return self.builder.bitcast(self.element(place, offset), vector.as_pointer())
+        offset = self.builder.add(offset, ir.Constant(_INDEX, number * LANES))
+        return self.builder.bitcast(self.element(place, offset), _VECTOR.as_pointer())
+
+    def load(self, place: int, row: Any, channel: Any, number: int) -> Any:
+        """Return such a block."""
+        return self.builder.load(self.block(place, row, channel, number), align=4)
 
     def index(self, place: int, element: Any) -> Any:
         """Return an int32 of a list as an index."""
         return self.builder.sext(self.builder.load(self.element(place, element)), _INDEX)
 
-    def repeated(self, scalar: Any, width: int) -> Any:
-        """Return a vector of equal elements."""
-        undefined = ir.Constant(ir.VectorType(_FLOAT, width), ir.Undefined)
+    def repeated(self, place: int, element: Any) -> Any:
+        """Return a block that holds a float32 of a list in every lane."""
+        undefined = ir.Constant(_VECTOR, ir.Undefined)
+        scalar = self.builder.load(self.element(place, element))
         first = self.builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
         return self.builder.shuffle_vector(first, undefined, zeros)
 
     def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
         """Return a * b + c, which may become one instruction."""
         return self.builder.fadd(self.builder.fmul(a, b, flags=_FUSED), c, flags=_FUSED)
 
-    def strips(self, length: Any) -> Iterator[tuple[Any, int]]:
-        """Yield first channel and width within loops that cut a row into the widest strips that fit."""
+    def strips(self, length: Any) -> Iterator[tuple[Any, range]]:
+        """Yield first channel and numbers of blocks, within loops that cut a row into the widest strips that fit."""
         builder = self.builder
         start = cgutils.alloca_once_value(builder, ir.Constant(_INDEX, 0))
-        for width in _WIDTHS:
-            step = ir.Constant(_INDEX, width)
-            head, body, done = (builder.append_basic_block(f"strip{width}.{name}") for name in ("", "body", "done"))
+        for blocks in _STRIPS:
+            step = ir.Constant(_INDEX, blocks * LANES)
+            head, body, done = (builder.append_basic_block(f"strip{blocks}.{name}") for name in ("", "body", "done"))
             builder.branch(head)
             builder.position_at_end(head)
             channel = builder.load(start)
             builder.cbranch(builder.icmp_signed("<=", builder.add(channel, step), length), body, done)
             builder.position_at_end(body)
-            yield channel, width
+            yield channel, range(blocks)
             builder.store(builder.add(channel, step), start)
             builder.branch(head)
             builder.position_at_end(done)
@@ -93,15 +100,17 @@ def sum_rows(
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         code = _List(context, builder, signature, arguments)
-        for channel, width in code.strips(code.length(3)):
-            zero = ir.Constant(ir.VectorType(_FLOAT, width), [0.0] * width)
-            total = cgutils.alloca_once(builder, zero.type)
-            builder.store(zero, total)
+        for channel, blocks in code.strips(code.length(3)):
+            totals = [cgutils.alloca_once(builder, _VECTOR) for _ in blocks]
+            for total in totals:
+                builder.store(ir.Constant(_VECTOR, [0.0] * LANES), total)
             with cgutils.for_range(builder, arguments[5], intp=_INDEX) as loop:
-                factor = code.repeated(builder.load(code.element(2, loop.index)), width)
-                row = builder.load(code.strip(3, code.index(4, loop.index), channel, width), align=4)
-                builder.store(code.multiply_add(factor, row, builder.load(total)), total)
-            builder.store(builder.load(total), code.strip(0, arguments[1], channel, width), align=4)
+                factor, row = code.repeated(2, loop.index), code.index(4, loop.index)
+                for block, total in zip(blocks, totals, strict=True):
+                    new = code.multiply_add(factor, code.load(3, row, channel, block), builder.load(total))
+                    builder.store(new, total)
+            for block, total in zip(blocks, totals, strict=True):
+                builder.store(builder.load(total), code.block(0, arguments[1], channel, block), align=4)
         return context.get_dummy_value()
 
     return signature, generate
@@ -116,16 +125,17 @@ def dot_list(
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         code = _List(context, builder, signature, arguments)
-        for channel, width in code.strips(code.length(3)):
-            one = builder.load(code.strip(1, arguments[2], channel, width), align=4)
-            reduce_type = ir.FunctionType(_FLOAT, [_FLOAT, one.type])
-            name = f"llvm.vector.reduce.fadd.v{width}f32"
-            reduce = cgutils.get_or_insert_function(builder.module, reduce_type, name)
+        reduce_type = ir.FunctionType(_FLOAT, [_FLOAT, _VECTOR])
+        reduce = cgutils.get_or_insert_function(builder.module, reduce_type, f"llvm.vector.reduce.fadd.v{LANES}f32")
+        for channel, blocks in code.strips(code.length(3)):
+            ones = [code.load(1, arguments[2], channel, block) for block in blocks]
             with cgutils.for_range(builder, arguments[5], intp=_INDEX) as loop:
-                row = builder.load(code.strip(3, code.index(4, loop.index), channel, width), align=4)
+                row = code.index(4, loop.index)
+                products = ir.Constant(_VECTOR, [0.0] * LANES)
+                for block, one in zip(blocks, ones, strict=True):
+                    products = code.multiply_add(one, code.load(3, row, channel, block), products)
                 place = code.element(0, loop.index)
-                total = builder.call(reduce, [builder.load(place), builder.fmul(one, row)], fastmath=("reassoc",))
-                builder.store(total, place)
+                builder.store(builder.call(reduce, [builder.load(place), products], fastmath=("reassoc",)), place)
         return context.get_dummy_value()
 
     return signature, generate
@@ -140,12 +150,13 @@ def add_to_rows(
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         code = _List(context, builder, signature, arguments)
-        for channel, width in code.strips(code.length(0)):
-            one = builder.load(code.strip(4, arguments[5], channel, width), align=4)
+        for channel, blocks in code.strips(code.length(0)):
+            ones = [code.load(4, arguments[5], channel, block) for block in blocks]
             with cgutils.for_range(builder, arguments[3], intp=_INDEX) as loop:
-                factor = code.repeated(builder.load(code.element(2, loop.index)), width)
-                place = code.strip(0, code.index(1, loop.index), channel, width)
-                builder.store(code.multiply_add(factor, one, builder.load(place, align=4)), place, align=4)
+                factor, row = code.repeated(2, loop.index), code.index(1, loop.index)
+                for block, one in zip(blocks, ones, strict=True):
+                    new = code.multiply_add(factor, one, code.load(0, row, channel, block))
+                    builder.store(new, code.block(0, row, channel, block), align=4)
         return context.get_dummy_value()
 
     return signature, generate

@@ -83,7 +83,7 @@ class _Plan:
     sampling: Sampling
     table: NDArray[np.float64]
 
-    def inputs(self, values: Float[Tensor, "N L"], rows: Float[Tensor, "N P"]) -> tuple[Any, ...]:
+    def inputs(self, values: Float[Tensor, "L N"], rows: Float[Tensor, "N P"]) -> tuple[Any, ...]:
         """Return the arguments that `march` and `march_backward` share."""
         places = (self.order, self.cameras, self.image_size[1], self.grid, self.rule, self.sampling, self.table)
         return (*places, values.numpy(), rows.numpy())
@@ -154,23 +154,23 @@ class _March(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         views, channels = len(plan.cameras), features.shape[0]
         pixels = plan.image_size[0] * plan.image_size[1]
-        rows, columns = pack_rows(features), values.T.contiguous()  # (N, Cp), (N, L)
+        rows, values = pack_rows(features), values.contiguous()  # (N, Cp), (L, N)
         out = (empty(views, channels, pixels), empty(views, pixels), empty(views, pixels))
-        march(*(*plan.inputs(columns, rows), numba.get_num_threads(), *(part.numpy() for part in out)))
+        march(*(*plan.inputs(values, rows), numba.get_num_threads(), *(part.numpy() for part in out)))
         ctx.plan, ctx.channels = plan, channels
-        ctx.save_for_backward(columns, rows)
+        ctx.save_for_backward(values, rows)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        columns, rows = ctx.saved_tensors
+        values, rows = ctx.saved_tensors
         buffers = GradientBuffers.zeros(*rows.shape)
-        tasks, slopes = len(buffers.rows), columns.shape[1] - 1
-        by_slopes, by_inv_s = np.zeros((tasks, len(rows), slopes), np.float32), np.zeros(tasks)
+        tasks, slopes = len(buffers.rows), len(values) - 1
+        by_slopes, by_inv_s = np.zeros((tasks, slopes, len(rows)), np.float32), np.zeros(tasks)
         into = (buffers.rows, buffers.scalars, by_slopes, by_inv_s, buffers.touched)
         grad = (part.float().contiguous().numpy() for part in grads)
-        march_backward(*(*ctx.plan.inputs(columns, rows), *grad, *into))
+        march_backward(*(*ctx.plan.inputs(values, rows), *grad, *into))
         by_features, by_first = buffers.total(ctx.channels)
-        by_values = torch.cat([by_first[None], torch.from_numpy(by_slopes.sum(0)).T])  # (L, N)
+        by_values = torch.cat([by_first[None], torch.from_numpy(by_slopes.sum(0))])  # (L, N)
         return by_values, by_features, torch.tensor(by_inv_s.sum(), dtype=torch.float32), None
