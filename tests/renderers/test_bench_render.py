@@ -206,6 +206,18 @@ def test_the_plain_call_of_gsplat_draws_the_same_voxels(monkeypatch: pytest.Monk
         torch.testing.assert_close(out.depth_m, expected.depth_m, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.cuda
+def test_a_gpu_is_measured_with_its_own_renderers(tmp_path: Path) -> None:
+    out = tmp_path / "bench.json"
+    bench.render(**{**TINY, "device": "cuda"}, size=["16x24"], json=out)
+    rows = [row for row in read_json(out)["rows"] if row["renderer"] != "volume_compiled"]
+    assert rows[0]["renderer"] == "splat_gsplat_cached"
+    for row in rows:
+        assert row["error"] is None
+        assert row["forward_s"] > 0.0
+        assert row["forward_backward_s"] > 0.0
+
+
 @pytest.mark.parametrize("scene", SCENES)
 def test_scenes_are_what_they_are_called(scene: str) -> None:
     """Occupancy of untrained 0.5, early 0.05; a street is empty but for a road that is solid everywhere."""

@@ -1,1 +1,1 @@
-"""What `gsocc bench` measures: renderers side by side, and whole training steps."""
+"""What `gsocc bench` measures: renderers side by side, whole training steps, and choices of the recipe."""

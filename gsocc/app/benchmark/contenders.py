@@ -128,6 +128,7 @@ class CompiledVolume:
     """The torch volume renderer under torch.compile, as far as that goes: what it cannot follow runs as it is."""
 
     def __init__(self, options: dict[str, Any]) -> None:
+        torch.compiler.reset()  # after eight recompilations of one function torch gives up and says nothing
         self.render = torch.compile(build_renderer("volume", **options).render)
 
 

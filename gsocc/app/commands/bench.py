@@ -180,7 +180,7 @@ def occ(
     """Train the demo's network with splatting and volume rendering, or with one choice changed at a time."""
     from rich.console import Console
 
-    from gsocc.app.occ_benchmark import ABLATION, VARIANTS, benchmark_occ
+    from gsocc.app.benchmark.occ import ABLATION, VARIANTS, benchmark_occ
 
     unknown = [name for name in variant or () if name not in VARIANTS]
     if unknown:
