@@ -1,0 +1,1 @@
+"""Stage 1: metric depth and ego motion, from images and calibration alone."""

@@ -1,0 +1,21 @@
+"""``python -m pose_stage``: the commands of stage 1, for torchrun."""
+
+import sys
+
+import typer
+
+from gsocc.errors import run_reporting_errors
+from pose_stage.cli import train
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+
+@app.callback()
+def _commands() -> None:
+    """Keep the name of the command where there is only one."""
+
+
+app.command("train")(train)
+
+if __name__ == "__main__":
+    sys.exit(run_reporting_errors(app))
