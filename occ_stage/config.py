@@ -73,6 +73,54 @@ class ObjectiveConfig(Config):
     entropy: float = 0.0  # of the occupancy probability
 
 
+class PoseConfig(Config):
+    """Where the motion between neighbouring frames comes from, by which images are compared.
+
+    Attributes:
+        source: "ground_truth" is the data set's, "stage1" asks the network of a stage-1 checkpoint, "file" reads what
+            `gsocc predict pose` wrote.
+        checkpoint: Of "stage1": a run directory or a checkpoint folder.
+        file: Of "file".
+        readout: Of "stage1": another read-out than the checkpoint's own.
+        identity: Which weights and read-out the motion comes from. Filled in when a run starts; where it is given, the
+            checkpoint or file must be that one.
+    """
+
+    source: Literal["ground_truth", "stage1", "file"] = "ground_truth"
+    checkpoint: Path | None = None
+    file: Path | None = None
+    readout: Literal["network", "geometric"] | None = None
+    identity: str | None = None
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "PoseConfig":
+        needed = {"stage1": "checkpoint", "file": "file"}.get(self.source)
+        given = [name for name in ("checkpoint", "file") if getattr(self, name) is not None]
+        if needed and needed not in given:
+            what = {
+                "checkpoint": "a stage-1 run or checkpoint folder, which `gsocc train pose` makes",
+                "file": "a motion file, which `gsocc predict pose` writes",
+            }[needed]
+            raise ValueError(f"pose.source: {self.source} needs pose.{needed}: {what}")
+        surplus = [name for name in given if name != needed]
+        if surplus:
+            raise ValueError(
+                f"pose.{surplus[0]} is given, but pose.source: {self.source} does not read it; "
+                f"set pose.source: {'stage1' if surplus[0] == 'checkpoint' else 'file'}, or leave it out"
+            )
+        if self.readout is not None and self.source != "stage1":
+            raise ValueError(f"pose.readout belongs to pose.source: stage1, got pose.source: {self.source}")
+        return self
+
+    @property
+    def label(self) -> str:
+        """What every score of the run says about its motion."""
+        if self.source == "ground_truth":
+            return "ground truth"
+        read = ", read from a file" if self.source == "file" else ""
+        return f"stage1 {self.identity or 'of unknown weights'}{read}"
+
+
 class EvaluationConfig(Config):
     """What is measured, and on which frames."""
 
@@ -96,4 +144,5 @@ class OccConfig(Config):
     model: ModelConfig = ModelConfig()
     renderer: RendererConfig = RendererConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
+    pose: PoseConfig = PoseConfig()
     evaluation: EvaluationConfig = EvaluationConfig()

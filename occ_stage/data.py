@@ -13,6 +13,7 @@ from gsocc.labels import FREE, NUM_OCC3D_LABELS
 from gsocc.losses.semantic import class_weights_from_counts
 from occ_stage.config import OccConfig
 from occ_stage.model import class_ids
+from occ_stage.motion import MotionSource, keep_predicted_moving
 
 _FRAMES_COUNTED = 64  # enough for class frequencies: six images each
 
@@ -38,14 +39,22 @@ def open_dataset(
     )
 
 
-def training_dataset(config: OccConfig) -> NuScenesDataset:
+def training_dataset(config: OccConfig, motion: MotionSource | None = None) -> NuScenesDataset:
     """Open what training reads: neighbours, and 2-D labels where a loss needs them. Never 3-D labels or LiDAR.
+
+    Args:
+        config: The run.
+        motion: Also decides which frames move; the data set's own poses then take no part.
 
     Raises:
         UserError: Where no key frame moves as far as `data.min_travel_m` asks for.
     """
     parts = {"semantics"} if config.objective.semantic or config.objective.mask_sky else set()
-    return keep_moving(open_dataset(config, "train", parts=parts, augment=True), config.data)
+    dataset = open_dataset(config, "train", parts=parts, augment=True)
+    if motion is None:
+        return keep_moving(dataset, config.data)
+    motion.require(dataset.tokens)
+    return keep_predicted_moving(dataset, motion, config.data.min_travel_m)
 
 
 def validation_dataset(config: OccConfig) -> NuScenesDataset:

@@ -39,13 +39,14 @@ DEPTH_PROTOCOL = "depth/nuscenes/80m"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Numbers of one predictor; `threshold` and `render_seconds` are None where it has none."""
+    """Numbers of one predictor; `threshold`, `render_seconds` and `pose` are None where it has none."""
 
     metrics: dict[str, float]
     ground_layers: list[dict[str, float]]
     frames: int
     threshold: ThresholdChoice | None = None
     render_seconds: float | None = None
+    pose: str | None = None
     notes: dict[str, float] = field(default_factory=dict)
 
 
@@ -103,7 +104,7 @@ def evaluate_model(
     total = _sum_over_ranks(torch.tensor([float(frames)]))
     # The first rendering builds caches and compiles; the median is what a stream of frames costs.
     median = float(torch.tensor(seconds).median()) if seconds else None
-    return Evaluation(metrics, scores.ground_layers, int(total), threshold, median)
+    return Evaluation(metrics, scores.ground_layers, int(total), threshold, median, config.pose.label)
 
 
 def evaluate_checkpoint(
@@ -135,6 +136,7 @@ def evaluate_checkpoint(
             meta: dict[str, str | float] = {
                 "checkpoint": str(find_run_checkpoint(path)),
                 "threshold": _value(config, threshold),
+                "pose": config.pose.label,
             }
             sink = PredictionWriter(predictor, _validation_set(config), predictions, meta)
         result = evaluate_model(predictor, threshold, sink)
@@ -147,6 +149,7 @@ def evaluate_checkpoint(
             "threshold": _value(config, threshold),
             "threshold_chosen_on": None if threshold is None else f"training frames, by {threshold.criterion}",
             "frames": result.frames,
+            "pose": config.pose.label,
             "metrics": result.metrics,
             "ground_layers": result.ground_layers,
             "baselines": {name: {"metrics": b.metrics, "notes": b.notes} for name, b in baselines.items()},

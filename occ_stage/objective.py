@@ -14,6 +14,7 @@ from gsocc.losses.smoothness import disparity_smoothness
 from gsocc.structures import RenderOutput, SurroundBatch, VoxelGrid
 from occ_stage.config import ObjectiveConfig
 from occ_stage.model import FieldRenderer, depth_with_background, semantic_logits
+from occ_stage.motion import MotionSource, with_motion
 
 
 class OccObjective:
@@ -25,6 +26,7 @@ class OccObjective:
         renderer: Draws the field.
         ids: Occ3D id of each class channel.
         class_weights: One per class channel and one for sky, (K + 1,); None weighs all alike.
+        motion: Where the motion between frames comes from; None takes that of the batch.
     """
 
     def __init__(
@@ -34,12 +36,14 @@ class OccObjective:
         renderer: FieldRenderer,
         ids: list[int],
         class_weights: Tensor | None = None,
+        motion: MotionSource | None = None,
     ) -> None:
         self.config = config
         self.grid = grid
         self.renderer = renderer
         self.ids = ids
         self.class_weights = class_weights
+        self.motion = motion
         # Occ3D id -> channel; classes that the model does not have are not supervised, sky is the last channel.
         self.channel_of = torch.full((NUM_OCC3D_LABELS + 1,), IGNORE, dtype=torch.long)
         self.channel_of[torch.tensor(ids)] = torch.arange(len(ids))
@@ -54,7 +58,7 @@ class OccObjective:
         depth_m = depth_with_background(out, config.far_m)
         terms: dict[str, Tensor] = {}
         if config.photometric or config.smoothness:
-            terms |= self._image_terms(depth_m, batch)
+            terms |= self._image_terms(depth_m, with_motion(batch, self.motion))
         if config.semantic:
             terms["semantic"] = config.semantic * self._semantic(out, batch)
         if config.total_variation:

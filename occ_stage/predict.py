@@ -46,9 +46,12 @@ def predict_checkpoint(
         value = _chosen_threshold(path)
     dataset = open_dataset(config, "val", frame_ids=(0,))
     indices = shard(evenly_spread(len(dataset), config.evaluation.max_samples))
-    writer = PredictionWriter(
-        predictor, dataset, out, {"checkpoint": str(find_run_checkpoint(path)), "threshold": value}
-    )
+    meta: dict[str, str | float] = {
+        "checkpoint": str(find_run_checkpoint(path)),
+        "threshold": value,
+        "pose": config.pose.label,
+    }
+    writer = PredictionWriter(predictor, dataset, out, meta)
     for batch in batches_of_one(dataset, indices, "predicting"):
         frame = predictor(batch)
         writer(batch, frame, threshold_labels(frame.occupancy, frame.classes, value))

@@ -15,7 +15,8 @@ def score_table(name: str, result: "Evaluation", baselines: dict[str, "Evaluatio
     Scores per class and per camera stay in metrics.json.
     """
     chosen = "" if result.threshold is None else f", occupancy threshold {result.threshold.threshold:g}"
-    table = Table(title=f"{name}: {result.frames} frames{chosen}", title_justify="left")
+    trained = "" if result.pose is None else f"\ntrained with pose: {result.pose}"
+    table = Table(title=f"{name}: {result.frames} frames{chosen}{trained}", title_justify="left")
     table.add_column("metric")
     table.add_column(name, justify="right", style="bold")
     for baseline in baselines:

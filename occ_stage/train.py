@@ -20,6 +20,7 @@ from occ_stage.data import (
     validation_dataset,
 )
 from occ_stage.model import FieldRenderer, build_grid, build_model, class_ids
+from occ_stage.motion import open_motion, with_identity
 from occ_stage.objective import OccObjective
 from occ_stage.pictures import training_panels
 
@@ -35,9 +36,11 @@ def train(config: OccConfig, folder: Path, policy: Policy = "new") -> FitResult:
         folder: Run directory.
         policy: What to do where `folder` holds a run: see `RunDirectory.create`.
     """
+    motion = open_motion(config)
+    config = with_identity(config, motion)
     run = RunDirectory.create(folder, to_yaml(config), policy, may_change=("training.steps",))
     seed_everything(config.training.seed)
-    frames = training_dataset(config)
+    frames = training_dataset(config, motion)
     dataset, cameras = SkipBadSamples(frames), frames.camera_names
     loader = StepLoader(
         dataset,
@@ -52,6 +55,7 @@ def train(config: OccConfig, folder: Path, policy: Policy = "new") -> FitResult:
         FieldRenderer(config.renderer),
         class_ids(config.model),
         training_class_weights(config),
+        motion,
     )
     seed_everything(config.training.seed)  # the network's weights depend on the seed alone
     return fit(
@@ -72,6 +76,9 @@ def _validation_loss(config: OccConfig, objective: OccObjective) -> Callable[[nn
     """Return a function that averages the objective over validation frames, over all ranks."""
     dataset = validation_dataset(config)
     indices = evenly_spread(len(dataset), config.evaluation.validation_samples)
+    if objective.motion is not None:
+        tokens = dataset.tokens
+        objective.motion.require([tokens[number] for number in indices])
 
     def validate(model: nn.Module) -> dict[str, float]:
         device = next(model.parameters()).device

@@ -1,5 +1,6 @@
 """Checkpoints: a folder with weights (safetensors), the run's configuration and a few facts. No pickle."""
 
+import hashlib
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
@@ -34,6 +36,15 @@ class Checkpoint:
     state: dict[str, Tensor]
     config_yaml: str
     meta: dict[str, Any]
+
+    def identity(self) -> str:
+        """Return name of the run, step and a checksum of the weights: what a result that was made with it records.
+
+        It says nothing of folders, which differ between machines, and changes with every weight.
+        """
+        config = yaml.safe_load(self.config_yaml) or {}
+        checksum = hashlib.sha256((self.folder / _WEIGHTS).read_bytes()).hexdigest()[:8]
+        return f"{config.get('name', self.folder.name)}@{self.meta.get('step', '?')}-{checksum}"
 
 
 def save_checkpoint(

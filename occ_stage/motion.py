@@ -1,0 +1,251 @@
+"""Where the motion between frames comes from: the data set, a stage-1 checkpoint, or a file of its motions.
+
+The two stages meet in files alone: a checkpoint holds weights and the configuration from which its network is built
+again, a motion file what that network said of each key frame.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+import yaml
+from jaxtyping import Bool, Float
+from pydantic import ValidationError
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from gsocc.datasets.nuscenes import NuScenesDataset
+from gsocc.datasets.optical_flow import WithFlow
+from gsocc.datasets.split import SurroundDataConfig, open_split
+from gsocc.engine import Checkpoint, default_device, find_checkpoint, load_checkpoint, load_into
+from gsocc.errors import CheckpointError, ConfigError, DataError
+from gsocc.geometry.rig_motion import camera_motion, with_key_frame
+from gsocc.networks.pose_depth_net import PoseDepthConfig, PoseDepthNet
+from gsocc.progress import track
+from gsocc.structures import SurroundBatch, SurroundSample, collate
+from gsocc.structures.motions import load_motions
+from occ_stage.config import OccConfig, PoseConfig
+
+Motion = tuple[Float[Tensor, "F 4 4"], Bool[Tensor, " F"]]
+"""Ego motion to each neighbour, and whether there is one."""
+
+
+class MotionSource(Protocol):
+    """Knows how the vehicle moved around a key frame; `identity` names the weights that said so."""
+
+    identity: str
+
+    def motion(self, token: str) -> Motion:
+        """Return the motion of a key frame."""
+
+    def require(self, tokens: Sequence[str]) -> None:
+        """Refuse key frames that it knows nothing of, before the first step."""
+
+
+def open_motion(config: OccConfig) -> MotionSource | None:
+    """Open what `pose:` asks for; None where the data set's own motion is used.
+
+    Raises:
+        ConfigError: Where the checkpoint or file is not the one that `pose.identity` names, or was made for other
+            neighbours than the run's.
+        CheckpointError: Where there is no stage-1 checkpoint.
+        DataError: Where there is no motion file, or it is damaged.
+    """
+    pose = config.pose
+    source: MotionSource
+    if pose.source == "ground_truth":
+        return None
+    if pose.source == "file":
+        assert pose.file is not None  # PoseConfig has checked it
+        source = FileMotion(pose.file, config.data.neighbours)
+    else:
+        assert pose.checkpoint is not None
+        source = Stage1Motion(pose.checkpoint, config.data, pose.readout)
+    if pose.identity not in (None, source.identity):
+        raise ConfigError(
+            f"pose.identity: expected {pose.identity}, but {pose.file or pose.checkpoint} is {source.identity}; "
+            "give the one that this run was made with, or leave pose.identity out"
+        )
+    return source
+
+
+def with_identity(config: OccConfig, source: MotionSource | None) -> OccConfig:
+    """Return the configuration that says which weights the motion comes from."""
+    if source is None:
+        return config
+    pose: PoseConfig = config.pose.model_copy(update={"identity": source.identity})
+    return config.model_copy(update={"pose": pose})
+
+
+def with_motion(batch: SurroundBatch, source: MotionSource | None) -> SurroundBatch:
+    """Return a batch whose cameras move as the source says; None leaves it as it is.
+
+    Which neighbours exist stays what the data set says.
+    """
+    if source is None:
+        return batch
+    ego_motion = torch.stack([source.motion(token)[0] for token in batch.tokens]).to(batch.cam_to_ego)
+    return replace(batch, cam_motion=with_key_frame(camera_motion(ego_motion, batch.cam_to_ego)))
+
+
+def keep_predicted_moving(dataset: NuScenesDataset, source: MotionSource, min_travel_m: float) -> NuScenesDataset:
+    """Restrict a data set to key frames that move so far to their neighbours, by what the source says; return it.
+
+    Raises:
+        ConfigError: Where there is none.
+    """
+    if min_travel_m > 0:
+        tokens = dataset.tokens
+        travels = [_travel_m(source.motion(token)) for token in track(tokens, len(tokens), "predicting motion")]
+        moving = [number for number, travel_m in enumerate(travels) if travel_m >= min_travel_m]
+        if not moving:
+            raise ConfigError(
+                f"data.min_travel_m: by the motion of {source.identity} no key frame of split {dataset.split} moves "
+                f"{min_travel_m} m to its neighbours (the farthest {max(travels):.2f} m); choose a smaller value"
+            )
+        dataset.keep(moving)
+    return dataset
+
+
+class FileMotion:
+    """Motions that `gsocc predict pose` wrote.
+
+    Args:
+        path: The motion file.
+        neighbours: Those of the run; the file's must be the same.
+    """
+
+    def __init__(self, path: Path, neighbours: str) -> None:
+        motions = load_motions(path)
+        if motions.neighbours != neighbours or motions.frame_ids != (0, -1, 1):
+            raise ConfigError(
+                f"pose.file: {path} holds motions to {motions.neighbours} at times {motions.frame_ids}, expected "
+                f"{neighbours} at (0, -1, 1); write it with `gsocc predict pose RUN --set data.neighbours={neighbours}`"
+            )
+        self.path, self.identity = path, motions.identity
+        self._motions = motions
+        self._row = {token: row for row, token in enumerate(motions.tokens)}
+
+    def motion(self, token: str) -> Motion:
+        """Return the motion of a key frame.
+
+        Raises:
+            DataError: Where the file has none.
+        """
+        if token not in self._row:
+            self.require([token])
+        row = self._row[token]
+        return torch.from_numpy(self._motions.ego_motion[row]), torch.from_numpy(self._motions.frame_valid[row])
+
+    def require(self, tokens: Sequence[str]) -> None:
+        """Check that all these key frames are in the file.
+
+        Raises:
+            DataError: Naming the first that are not, and the command that writes them.
+        """
+        try:
+            self._motions.rows(tokens)
+        except KeyError as error:
+            raise DataError(
+                f"{self.path}: {error.args[0]}; write the motions of these data with "
+                f"`gsocc predict pose RUN --out {self.path} --set data.root=...`"
+            ) from error
+
+
+class Stage1Motion:
+    """What the frozen network of a stage-1 checkpoint says, asked once per key frame.
+
+    It sees the key frames of the run's own data at the size that it was trained with, clean, in evaluation mode; so its
+    answer never changes, and `gsocc predict pose` gives the same one. On a large data set write a file with that
+    command: it reads with several processes.
+
+    Args:
+        path: A stage-1 run directory or checkpoint folder.
+        data: The run's data.
+        readout: Instead of the checkpoint's own.
+    """
+
+    def __init__(
+        self, path: Path, data: SurroundDataConfig, readout: Literal["network", "geometric"] | None = None
+    ) -> None:
+        checkpoint = load_checkpoint(find_checkpoint(path, "gsocc train pose"))
+        settings = _stage1_settings(checkpoint)
+        if settings["data"].get("neighbours", "sweeps") != data.neighbours:
+            raise ConfigError(
+                f"pose.checkpoint: {checkpoint.folder} was trained on {settings['data'].get('neighbours', 'sweeps')}, "
+                f"expected data.neighbours: {data.neighbours}; use a checkpoint trained on those"
+            )
+        self.net = _rebuild(checkpoint, settings["model"], readout)
+        self.identity = f"{checkpoint.identity()}/{self.net.config.pose.readout}"
+        self._data = data.model_copy(
+            update={
+                "image_size": tuple(settings["data"]["image_size"]),
+                "self_mask": settings["data"].get("self_mask", False),
+            }
+        )
+        self._splits: list[tuple[dict[str, int], Dataset[SurroundSample]]] = []
+        self._known: dict[str, Motion] = {}
+
+    @torch.no_grad()
+    def motion(self, token: str) -> Motion:
+        """Return the motion of a key frame of the training or validation split.
+
+        Raises:
+            DataError: Where there is no such key frame.
+        """
+        if token not in self._known:
+            batch = collate([self._sample(token)]).to(next(self.net.parameters()).device)
+            ego_motion = self.net.predict_motion(batch)[0].float().cpu()
+            self._known[token] = (ego_motion, batch.frame_valid[0, 1:, 0].cpu())
+        return self._known[token]
+
+    def require(self, tokens: Sequence[str]) -> None:
+        """Check nothing: the network is asked when it is needed, about frames of the same data."""
+
+    def _sample(self, token: str) -> SurroundSample:
+        if not self._splits:
+            for dataset in (open_split(self._data, "train"), open_split(self._data, "val")):
+                numbers = {known: number for number, known in enumerate(dataset.tokens)}
+                flow = WithFlow(dataset, cache=None) if self.net.config.needs_flow else dataset
+                self._splits.append((numbers, flow))
+        for numbers, split in self._splits:
+            if token in numbers:
+                return split[numbers[token]]
+        raise DataError(f"key frame {token} is in neither split of {self._data.root}, so it has no predicted motion")
+
+
+def _stage1_settings(checkpoint: Checkpoint) -> dict[str, Any]:
+    settings = yaml.safe_load(checkpoint.config_yaml) or {}
+    model = settings.get("model") or {}
+    if not {"depth", "pose"} <= set(model) or "image_size" not in settings.get("data", {}):
+        raise CheckpointError(
+            f"{checkpoint.folder}: expected a stage-1 checkpoint, whose config.yaml describes a depth and a pose "
+            "network; train one with `gsocc train pose`"
+        )
+    return settings
+
+
+def _rebuild(
+    checkpoint: Checkpoint, model: dict[str, Any], readout: Literal["network", "geometric"] | None
+) -> PoseDepthNet:
+    """Build the network of a stage-1 checkpoint, frozen and in evaluation mode."""
+    try:
+        config = PoseDepthConfig.model_validate(model)
+    except ValidationError as error:
+        raise CheckpointError(
+            f"{checkpoint.folder / 'config.yaml'}: model: does not describe a stage-1 network: {error}"
+        ) from error
+    # The checkpoint brings all weights: those that training started from may not be on this machine.
+    depth = config.depth.model_copy(update={"backbone_weights": None})
+    pose = config.pose.model_copy(update={"backbone_weights": None, "readout": readout or config.pose.readout})
+    net = PoseDepthNet(config.model_copy(update={"depth": depth, "pose": pose}))
+    load_into(net, checkpoint)
+    return net.requires_grad_(False).eval().to(default_device())
+
+
+def _travel_m(motion: Motion) -> float:
+    ego_motion, valid = motion
+    travels = ego_motion[valid, :3, 3].norm(dim=-1)
+    return float(travels.min()) if len(travels) else float("inf")
