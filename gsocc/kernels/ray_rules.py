@@ -57,7 +57,7 @@ def _half_step(anneal: np.float32, cos: np.float32, delta: np.float32) -> np.flo
     return -half * slope * delta
 
 
-@njit(nogil=True, fastmath=FAST, error_model="numpy")
+@njit(inline="always", nogil=True, fastmath=FAST, error_model="numpy")
 def alpha_of(rule: Rule, value: np.float32, cos: np.float32, delta: np.float32) -> np.float32:
     """Return the alpha of a sample.
 
@@ -80,7 +80,7 @@ def alpha_of(rule: Rule, value: np.float32, cos: np.float32, delta: np.float32) 
     return min(max((before - after + _NEUS_EPS) / (before + _NEUS_EPS), _ZERO), _ONE)
 
 
-@njit(nogil=True, fastmath=FAST, error_model="numpy")
+@njit(inline="always", nogil=True, fastmath=FAST, error_model="numpy")
 def pull_back(
     rule: Rule, value: np.float32, cos: np.float32, delta: np.float32, slope: np.float32
 ) -> tuple[np.float32, np.float32, np.float32]:
