@@ -241,8 +241,8 @@ def _draw_guesses(problem: _Problem, options: SolverOptions) -> Float[Tensor, "B
 def _linearise(problem: _Problem, motion: Float[Tensor, "B 4 4"], width_px: Float[Tensor, " B"]) -> _Linearised:
     """Return cost and normal equations at a motion.
 
-    With a = (P_u - u P_z) / z, the gradient of pixel coordinate u by the moved point X, the one by the twist (v, w) that
-    acts on X as v + w x X is (a, X x a).
+    With a = (P_u - u P_z) / z, the gradient of pixel coordinate u by the moved point X, the one by the twist (v, w),
+    which acts on X as v + w x X, is (a, X x a).
     """
     seen, z_m, moved = _project(problem, motion)
     residual = problem.found_px - seen  # (B, V, 2, n)

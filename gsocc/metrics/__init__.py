@@ -15,13 +15,16 @@ from gsocc.metrics.baselines import (
 from gsocc.metrics.depth import DEPTH_SCORES, DepthMetric
 from gsocc.metrics.names import metric_name, split_name
 from gsocc.metrics.occupancy import OccupancyMetric
+from gsocc.metrics.pose import MOTION_SCORES, EgoMotionMetric, TrajectoryMetric, trajectory_scale
 from gsocc.metrics.suite import OccupancyScores, OccupancySuite
 from gsocc.metrics.threshold import ThresholdChoice, ThresholdSweep
 
 __all__ = [
     "DEPTH_SCORES",
+    "MOTION_SCORES",
     "AboveGroundMetric",
     "DepthMetric",
+    "EgoMotionMetric",
     "GroundLayersMetric",
     "GroundPlaneCapSweep",
     "LabelPrior",
@@ -31,6 +34,7 @@ __all__ = [
     "OccupancySuite",
     "ThresholdChoice",
     "ThresholdSweep",
+    "TrajectoryMetric",
     "all_free",
     "all_occupied",
     "best_ground_plane_cap",
@@ -40,4 +44,5 @@ __all__ = [
     "ground_plane_depth",
     "metric_name",
     "split_name",
+    "trajectory_scale",
 ]

@@ -49,6 +49,14 @@ _PARTS = {
     "semantics2d": "2-D labels of the camera images",
     "rendered": "of the class images that the renderer draws",
     "median": "each image scaled by median(truth) / median(prediction)",
+    "pose": "ego motion from the key frame to its neighbours",
+    "trajectory": "path through a scene, integrated from the motions, anchored at its first key frame",
+    "1s": "between key frames one second apart",
+}
+
+_LIMITS = {
+    "depth": "truth up to {} m",
+    "pose": "ratio and direction over motions of at least {} m",
 }
 
 
@@ -63,7 +71,7 @@ def describe_protocol(protocol: str) -> str:
         elif match := re.fullmatch(r"z([+-][\d.]+)m", part):
             words.append(f"the ground taken to lie at z = {match[1]} m")
         elif match := re.fullmatch(r"([\d.]+)m", part):
-            limit = "truth up to {} m" if first == "depth" else "within {} m of the ego, horizontally"
+            limit = _LIMITS.get(first, "within {} m of the ego, horizontally")
             words.append((limit if metres == 0 else "a match counts up to {} m away").format(match[1]))
             metres += 1
         elif part == "all":
