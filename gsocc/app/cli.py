@@ -24,12 +24,12 @@ _GROUPS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
     "doctor": ("Say what a machine or a data set lacks.", {"env": doctor.env, "nuscenes": doctor.nuscenes}),
     "world": ("Write a synthetic world in a data set's own format.", {"nuscenes": world.nuscenes}),
     "index": ("Build what training reads instead of a data set's tables.", {"nuscenes": index.nuscenes}),
-    "train": ("Train a stage.", {"occ": train.occ}),
+    "train": ("Train a stage.", {"pose": train.pose, "occ": train.occ}),
     "eval": (
         "Score a trained network, or its prediction files.",
-        {"nuscenes": eval_.nuscenes, "predictions": eval_.predictions},
+        {"nuscenes": eval_.nuscenes, "predictions": eval_.predictions, "pose": eval_.pose},
     ),
-    "predict": ("Write prediction files.", {"occ": predict.occ}),
+    "predict": ("Write prediction files.", {"occ": predict.occ, "pose": predict.pose}),
     "view": ("Look at predictions.", {"occ": view.occ}),
     "bench": (
         "Measure, on this machine, what the documentation claims.",

@@ -72,6 +72,7 @@ def test_a_cache_that_is_too_small_is_a_row_that_says_so(capsys: pytest.CaptureF
     rows = _rows(replace(Settings(), cache_max_gb=1e-5, channels=1, repeats=1), names)
     assert rows[0].forward_s is None
     assert rows[0].error is not None
+    assert rows[0].error.startswith("refused: splat_cpu: the voxel lists of one rig")
     assert rows[1].forward_s is not None
 
 

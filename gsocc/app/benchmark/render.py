@@ -145,7 +145,7 @@ class _Run:
             # A compiler may fail in any way of its own, and that it does is a result.
             if not (isinstance(error, RendererError) or out_of_memory(error) or self.contender.compiled):
                 raise
-            self.error = f"out of memory: {error}" if out_of_memory(error) else f"{type(error).__name__}: {error}"
+            self.error = f"{_reason(error)}: {error}"
             self.renderer = None
         finally:
             for leaf in self.leaves:
@@ -188,6 +188,12 @@ class _Run:
             cache_gb=cache.nbytes / 1e9 if cache is not None else None,
             error=self.error,
         )
+
+
+def _reason(error: Exception) -> str:
+    if out_of_memory(error):
+        return "out of memory"
+    return "refused" if isinstance(error, RendererError) else type(error).__name__
 
 
 def _measure(case: Case, entrants: Sequence[Contender], settings: Settings) -> list[Row]:

@@ -2,5 +2,6 @@
 
 from gsocc.app.commands.eval_predictions import predictions
 from occ_stage.cli import evaluate as nuscenes
+from pose_stage.cli import evaluate as pose
 
-__all__ = ["nuscenes", "predictions"]
+__all__ = ["nuscenes", "pose", "predictions"]
