@@ -5,17 +5,13 @@ import sys
 import typer
 
 from gsocc.errors import run_reporting_errors
-from pose_stage.cli import train
+from pose_stage.cli import evaluate, predict, train
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
-
-@app.callback()
-def _commands() -> None:
-    """Keep the name of the command where there is only one."""
-
-
 app.command("train")(train)
+app.command("eval")(evaluate)
+app.command("predict")(predict)
 
 if __name__ == "__main__":
     sys.exit(run_reporting_errors(app))

@@ -1,5 +1,6 @@
 """Commands of stage 1; ``gsocc`` offers the same ones. Heavy imports happen inside, so that help stays quick."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,6 +10,22 @@ from gsocc.errors import UserError
 
 ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="YAML file that describes the run.")]
 Overrides = Annotated[list[str], typer.Option("--set", help="Change a key, as training.steps=100; repeatable.")]
+Checkpoint = Annotated[Path, typer.Argument(help="A run directory, or one checkpoint folder in it.")]
+
+
+class Split(StrEnum):
+    """What `gsocc predict pose --split` takes."""
+
+    train = "train"
+    val = "val"
+    all = "all"
+
+    @property
+    def names(self) -> tuple[Literal["train", "val"], ...]:
+        """The splits that are meant."""
+        if self is Split.all:
+            return ("train", "val")
+        return ("train",) if self is Split.train else ("val",)
 
 
 def train(
@@ -35,3 +52,37 @@ def train(
         raise UserError("--resume and --overwrite exclude each other")
     policy: Literal["new", "resume", "overwrite"] = "resume" if resume else "overwrite" if overwrite else "new"
     train_run(run, out or Path("runs") / run.name, policy)
+
+
+def evaluate(
+    checkpoint: Checkpoint,
+    overrides: Overrides = [],  # noqa: B006
+    out: Annotated[Path | None, typer.Option(help="Folder for metrics.json and pictures; default <run>/eval.")] = None,
+    baselines: Annotated[bool, typer.Option(help="Score the untrained network on the same frames too.")] = True,
+) -> None:
+    """Score the motion and depth of a stage-1 run on the validation split of its data, which must hold the truth."""
+    from rich.console import Console
+
+    from gsocc.engine import is_main_process
+    from pose_stage.evaluate import evaluate_checkpoint
+    from pose_stage.tables import score_table
+
+    results = evaluate_checkpoint(checkpoint, overrides, out, with_baselines=baselines)
+    if is_main_process():
+        Console().print(score_table(checkpoint.name, results))
+
+
+def predict(
+    checkpoint: Annotated[Path, typer.Argument(help="A run directory, or one checkpoint folder in it.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Motion file (.npz) to write.")],
+    overrides: Overrides = [],  # noqa: B006
+    split: Annotated[Split, typer.Option(help="Which key frames: train, val or all.")] = Split.all,
+) -> None:
+    """Write how the vehicle moved around every key frame, for `pose.source: file` of stage 2; needs no truth."""
+    from rich.console import Console
+
+    from pose_stage.predict import predict_motions
+
+    motions = predict_motions(checkpoint, out, overrides, split.names)
+    summary = f"{out}: motions of {len(motions.tokens)} key frames by {motions.identity}"
+    Console().print(summary, markup=False, highlight=False, soft_wrap=True)

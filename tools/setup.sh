@@ -11,8 +11,9 @@ fail() {
     exit 1
 }
 
-# The folder counts too: a virtual environment does not survive being moved.
-wanted=$({ cat setup.cfg constraints.txt pyproject.toml; pwd; } | sha256sum)
+# The folder counts too: a virtual environment does not survive being moved. So do the packages in it: an editable
+# install knows those that it was made with.
+wanted=$({ cat setup.cfg constraints.txt pyproject.toml; ls -d -- */__init__.py; pwd; } | sha256sum)
 if [ -x .venv/bin/gsocc ] && [ "$(cat "$STAMP" 2>/dev/null)" = "$wanted" ]; then
     exit 0
 fi
