@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gsocc.geometry.projection import pixel_centers, unproject
 from gsocc.geometry.se3 import invert_rigid
-from gsocc.geometry.twist import motion_to_twist, twist_to_motion
+from gsocc.geometry.twist import twist_to_motion
 
 _NEAR_M = 0.01  # nearer than this to its camera, or behind it, a moved point is seen nowhere
 _SCORED_POINTS = 600  # pixels that guesses are compared on
@@ -301,24 +301,3 @@ def _conclude(
     covariance = torch.where(solved[:, None, None], covariance, torch.full_like(covariance, float("inf")) * eye)
     motion = torch.where(solved[:, None, None], at.motion, start)
     return EgoMotion(motion.to(dtype), covariance.to(dtype), torch.where(solved, share, 0.0).to(dtype))
-
-
-def camera_to_ego_motion(
-    cam_motion: Float[Tensor, "B T V 4 4"], cam_to_ego: Float[Tensor, "B V 4 4"], frame_valid: Bool[Tensor, "B T V"]
-) -> Float[Tensor, "B T 4 4"]:
-    """Return the motion of the vehicle that the motions of its cameras stand for: their mean.
-
-    Cameras that trigger together agree to rounding; those of real nuScenes trigger up to 40 ms apart, so that each saw
-    the vehicle move between other moments.
-
-    Args:
-        cam_motion: `SurroundBatch.cam_motion`.
-        cam_to_ego: Camera poses.
-        frame_valid: Cameras that count; without any, the answer is no motion.
-
-    Returns:
-        Takes points of the ego frame at the key frame to the ego frame at each time.
-    """
-    ego = cam_to_ego[:, None] @ cam_motion @ invert_rigid(cam_to_ego)[:, None]  # (B, T, V, 4, 4)
-    twists = motion_to_twist(ego) * frame_valid[..., None]
-    return twist_to_motion(twists.sum(2) / frame_valid.sum(2).clamp(min=1)[..., None])

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gsocc.datasets.world.sensors import cameras
-from gsocc.geometry.ego_motion import EgoMotion, SolverOptions, camera_to_ego_motion, solve_ego_motion
+from gsocc.geometry.ego_motion import EgoMotion, SolverOptions, solve_ego_motion
 from gsocc.geometry.projection import pixel_centers, project, unproject
 from gsocc.geometry.se3 import invert_rigid, transform_points
 from gsocc.geometry.twist import motion_to_twist, rotation_angle, twist_to_motion
@@ -181,17 +181,3 @@ def test_float32_in_gives_float32_out_at_a_tenth_of_a_millimetre() -> None:
     found = solve_ego_motion(flow, depth.float(), *(m.float() for m in rig()))
     assert found.ego_motion.dtype == torch.float32
     torch.testing.assert_close(found.ego_motion, true.float(), atol=1e-4, rtol=0)
-
-
-def test_motions_of_the_cameras_give_that_of_the_vehicle() -> None:
-    """Cameras that trigger together agree; one whose neighbour is missing does not vote."""
-    _, cam_to_ego = rig()
-    true = motion_of(*TURN)[:, None]  # (B, T, 4, 4)
-    cam_motion = invert_rigid(cam_to_ego)[:, None] @ true[:, :, None] @ cam_to_ego[:, None]
-    valid = torch.ones(1, 1, 6, dtype=torch.bool)
-    torch.testing.assert_close(camera_to_ego_motion(cam_motion, cam_to_ego, valid), true)
-    cam_motion[:, :, 3] = torch.eye(4, dtype=torch.float64)
-    valid[:, :, 3] = False
-    torch.testing.assert_close(camera_to_ego_motion(cam_motion, cam_to_ego, valid), true)
-    eye = torch.eye(4, dtype=torch.float64)[None, None]
-    torch.testing.assert_close(camera_to_ego_motion(cam_motion, cam_to_ego, torch.zeros_like(valid)), eye)
