@@ -141,6 +141,12 @@ class NuScenesDataset(Dataset[SurroundSample]):
         travels = np.linalg.norm(ego[1:] - ego[0], axis=-1)[exists[1:, 0]]
         return float(travels.min()) if len(travels) else float("inf")
 
+    def intervals_s(self, number: int) -> list[float]:
+        """Return when the first camera took each time's image, in seconds after its image of the key frame."""
+        images, _ = self._image_rows(int(self.rows[number]))
+        times_us = self.index.image_time_us[images[:, 0]]
+        return [float(t - times_us[0]) / 1e6 for t in times_us.tolist()]
+
     def image_files(self, number: int) -> list[Path]:
         """Return the image files that a sample reads, key frame first."""
         images, _ = self._image_rows(int(self.rows[number]))

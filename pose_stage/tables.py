@@ -1,0 +1,30 @@
+"""Scores on a terminal: every number under the full name of its protocol."""
+
+import math
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from pose_stage.evaluate import Evaluation
+
+
+def score_table(name: str, results: "dict[str, Evaluation]") -> Table:
+    """Return a table with one row per metric; a column for the run, each read-out of its motion, and each baseline."""
+    run = results["run"]
+    table = Table(title=f"{name}: {run.frames} motions", title_justify="left")
+    table.add_column("metric")
+    table.add_column(name, justify="right", style="bold")
+    columns = {f"{readout} read-out": scores for readout, scores in run.readouts.items()}
+    columns |= {key: result.metrics for key, result in results.items() if key != "run"}
+    for column in columns:
+        table.add_column(column, justify="right", style="dim")
+    for metric, value in run.metrics.items():
+        if "/" in metric.split(":")[1]:
+            continue
+        table.add_row(metric, _number(value), *(_number(scores.get(metric)) for scores in columns.values()))
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None or math.isnan(value) else f"{value:.4f}"
