@@ -13,7 +13,7 @@ def score_table(name: str, results: "dict[str, Evaluation]") -> Table:
     """Return a table with one row per metric; a column for the run, each read-out of its motion, and each baseline."""
     run = results["run"]
     table = Table(title=f"{name}: {run.frames} motions", title_justify="left")
-    table.add_column("metric")
+    table.add_column("metric", no_wrap=True)
     table.add_column(name, justify="right", style="bold")
     columns = {f"{readout} read-out": scores for readout, scores in run.readouts.items()}
     columns |= {key: result.metrics for key, result in results.items() if key != "run"}
