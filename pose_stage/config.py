@@ -67,6 +67,7 @@ class ObjectiveConfig(Config):
             (FSM, SurroundDepth), "splat" is GSP.
         cross_weight: Its weight.
         ssim_weight: Share of SSIM in both.
+        flow: Weight of the distance between measured flow and the one that depth and motion imply; beyond the paper.
         smoothness: Weight of edge-aware smoothness.
         motion: What warps images in time: the "network"'s motion, or the "geometric" one from flow and depth, which the
             network then imitates.
@@ -80,6 +81,7 @@ class ObjectiveConfig(Config):
     cross_view: Literal["none", "bilinear", "splat"] = "splat"
     cross_weight: float = Field(default=1.0, ge=0)
     ssim_weight: float = Field(default=0.85, ge=0, le=1)
+    flow: float = Field(default=0.0, ge=0)
     smoothness: float = Field(default=0.001, ge=0)
     motion: Literal["network", "geometric"] = "network"
     imitation: float = Field(default=1.0, ge=0)
@@ -120,4 +122,4 @@ class PoseRunConfig(Config):
     @property
     def needs_flow(self) -> bool:
         """Whether samples must carry optical flow."""
-        return self.model.needs_flow or self.objective.motion == "geometric"
+        return self.model.needs_flow or self.objective.motion == "geometric" or self.objective.flow > 0

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from gsocc.engine import LossReport
 from gsocc.geometry.rig_motion import camera_motion, with_key_frame
 from gsocc.geometry.twist import motion_to_twist
+from gsocc.losses.flow import flow_consistency
 from gsocc.losses.reprojection import pick_nearest, reprojection_loss, shrink_depth, shrink_images
 from gsocc.losses.smoothness import disparity_smoothness
 from gsocc.networks.pose_depth_net import PoseDepthNet, PoseDepthOutput
@@ -66,6 +67,8 @@ class PoseObjective:
                 terms["imitation"] = config.imitation * motion_distance(out.ego_motion, motion)
         if config.temporal:
             terms["temporal"] = config.temporal * self._temporal(out.depth_m, motion, batch)
+        if config.flow:
+            terms["flow"] = config.flow * self._flow(out.depth_m, motion, batch)
         if not self.refining and (self.splat or self.bilinear):
             terms["cross_view"] = config.cross_weight * self._cross_view(out, batch)
         if config.smoothness:
@@ -94,6 +97,21 @@ class PoseObjective:
                 )
             )
         return torch.stack(losses).mean()
+
+    def _flow(self, depth_m: Tensor, ego_motion: Tensor, batch: SurroundBatch) -> Tensor:
+        """Distance to the measured flow, at the finest size of the temporal term."""
+        if batch.flow_px is None:
+            raise ValueError("objective.flow is not 0, but the data carry no flow")
+        level = min(self.config.levels)
+        size = self._size(batch, level)
+        return flow_consistency(
+            shrink_depth(depth_m, size),
+            shrink_images(batch.flow_px, size) / 2**level,
+            batch.rig.resized(size).intrinsics,
+            with_key_frame(camera_motion(ego_motion, batch.cam_to_ego)),
+            batch.frame_valid,
+            pixel_mask=None if batch.valid_mask is None else pick_nearest(batch.valid_mask, size),
+        )
 
     def _cross_view(self, out: PoseDepthOutput, batch: SurroundBatch) -> Tensor:
         size = self._size(batch, self.level)
