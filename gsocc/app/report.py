@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from gsocc.app.stage1_report import COLUMNS as STAGE1_COLUMNS
+from gsocc.app.stage1_report import Stage1
 from gsocc.errors import DataError
 from gsocc.files import atomic_write_text, write_json
 
@@ -88,7 +90,7 @@ class System(Scored):
 
     Attributes:
         renderer: Name of the renderer it was trained with.
-        pose: Where its ego motion came from ("ground truth", "stage 1").
+        pose: Where its ego motion came from: "ground truth", or "stage1" and the checkpoint.
         steps: Training steps.
         seconds_per_step: Mean wall-clock time of a training step.
         render_seconds: Wall-clock time to draw all cameras of one frame once.
@@ -129,6 +131,7 @@ class Report(_Strict):
         notes: Paragraphs of plain text below it: what the numbers do and do not show.
         settings: What was run: world, frames, threshold and how it was chosen.
         checks: Claims that the run had to meet.
+        stage1: Trainings of ego motion and depth, whose result stage 2 may have used.
     """
 
     device: str
@@ -140,6 +143,7 @@ class Report(_Strict):
     notes: tuple[str, ...] = ()
     settings: dict[str, str | int | float] = {}
     checks: tuple[Check, ...] = ()
+    stage1: Stage1 | None = None
 
     @property
     def rows(self) -> tuple[Scored, ...]:
@@ -160,7 +164,12 @@ def check_report(report: Mapping[str, Any]) -> Report:
         raise DataError("report: does not fit its schema\n" + "\n".join(lines)) from error
 
 
-def write_report(folder: Path, report: Mapping[str, Any], pictures: Sequence[Picture] = ()) -> Path:
+def write_report(
+    folder: Path,
+    report: Mapping[str, Any],
+    pictures: Sequence[Picture] = (),
+    stage1_pictures: Sequence[Picture] = (),
+) -> Path:
     """Write `report.json` and `report.html` into a folder and return the path of the page.
 
     The page holds its style and its pictures itself: it can be sent on as one file.
@@ -169,6 +178,7 @@ def write_report(folder: Path, report: Mapping[str, Any], pictures: Sequence[Pic
         folder: Made where it does not exist.
         report: See `Report`; keys and names are checked before anything is written.
         pictures: Shown in this order, the first one on top of the page.
+        stage1_pictures: Shown below the table of stage 1.
 
     Raises:
         DataError: Where the report does not fit its schema, or a picture is missing.
@@ -177,9 +187,13 @@ def write_report(folder: Path, report: Mapping[str, Any], pictures: Sequence[Pic
     from gsocc.app.report_page import render_page
 
     checked = check_report(report)
-    embedded = [(title, caption, _data_uri(path)) for title, caption, path in pictures]
-    page = render_page(checked, embedded)
+    embedded, of_stage1 = (
+        [(title, caption, _data_uri(path)) for title, caption, path in group] for group in (pictures, stage1_pictures)
+    )
+    page = render_page(checked, embedded, of_stage1)
     data = checked.model_dump()
+    if checked.stage1 is None:
+        del data["stage1"]
     for group in ("systems", "baselines"):
         data[group] = [row.as_json() for row in getattr(checked, group)]
     write_json(folder / "report.json", data)
@@ -196,6 +210,8 @@ def print_table(console: "Console", report: Mapping[str, Any]) -> None:
     from rich.table import Table
 
     checked = check_report(report)
+    if checked.stage1 is not None:
+        _print_stage1(console, checked.stage1)
     table = Table(title=checked.title, title_justify="left")
     table.add_column("predictor")
     for heading, _, _, more_is_better in KEY_COLUMNS:
@@ -218,7 +234,25 @@ def print_table(console: "Console", report: Mapping[str, Any]) -> None:
         console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
-def format_number(value: float | None, digits: int) -> str:
+def _print_stage1(console: "Console", stage1: Stage1) -> None:
+    """Print the trainings of stage 1, a column each, with what every row means."""
+    from rich.table import Table
+
+    table = Table(title="Stage 1: ego motion and depth, on held-out scenes", title_justify="left")
+    table.add_column("figure")
+    for row in stage1.rows:
+        table.add_column(row.name.replace("_", " "), justify="right")
+    table.add_column("what it is", style="dim")
+    starts = (f"{row.initial_depth_m:g}" for row in stage1.rows)
+    table.add_row("start, m", *starts, "flat depth that training starts from, wrong on purpose")
+    table.add_row("read-out", *(row.readout for row in stage1.rows), "motion by flow and depth, or by the network")
+    for column in STAGE1_COLUMNS:
+        cells = [format_number(getattr(row, column.key), column.digits) for row in stage1.rows]
+        table.add_row(column.heading, *cells, column.words)
+    console.print(table)
+
+
+def format_number(value: float | int | None, digits: int) -> str:
     """Return a number with fixed digits; a dash where there is none."""
     return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
 

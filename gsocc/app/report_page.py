@@ -5,6 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from gsocc.app.report import BASELINES, KEY_COLUMNS, Report, Scored, System, format_number
+from gsocc.app.stage1_report import COLUMNS as STAGE1_COLUMNS
+from gsocc.app.stage1_report import ROWS as STAGE1_ROWS
+from gsocc.app.stage1_report import Stage1Row
 
 _CLASS_PREFIX = "occ3d/camera/17:iou/"
 # Okabe and Ito's colours, which stay apart for people with a colour-vision deficiency.
@@ -32,8 +35,10 @@ class Table:
     first_baseline: int = -1
 
 
-def render_page(report: Report, pictures: list[tuple[str, str, str]]) -> str:
-    """Return the page; `pictures` are (title, caption, data URI)."""
+def render_page(
+    report: Report, pictures: list[tuple[str, str, str]], stage1_pictures: list[tuple[str, str, str]]
+) -> str:
+    """Return the page; pictures are (title, caption, data URI)."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -46,6 +51,10 @@ def render_page(report: Report, pictures: list[tuple[str, str, str]]) -> str:
     return environment.get_template("report.html.j2").render(
         report=report,
         pictures=pictures,
+        stage1_pictures=stage1_pictures,
+        stage1_table=_stage1_table(report),
+        stage1_columns=[(column.heading, column.words) for column in STAGE1_COLUMNS],
+        stage1_rows=_stage1_rows(report),
         key_table=_key_table(report),
         class_table=_class_table(report),
         swatches=_swatches(),
@@ -84,6 +93,28 @@ def _key_table(report: Report) -> Table:
         ("render s", "seconds to draw all cameras of a frame once"),
     ]
     return Table(headings, rows, len(report.systems))
+
+
+def _stage1_table(report: Report) -> Table:
+    rows = report.stage1.rows if report.stage1 else ()
+    headings = [("start, m", "flat depth that training starts from"), ("read-out", "where the motion comes from")]
+    headings += [(column.heading, column.words) for column in STAGE1_COLUMNS] + [("s/step", "wall-clock seconds")]
+    cells = [
+        [Cell(f"{row.initial_depth_m:g}"), Cell(row.readout)]
+        + [Cell(format_number(getattr(row, column.key), column.digits)) for column in STAGE1_COLUMNS]
+        + [Cell(format_number(row.seconds_per_step, 3))]
+        for row in rows
+    ]
+    return Table(headings, [(row.name, _stage1_words(row), line) for row, line in zip(rows, cells, strict=True)])
+
+
+def _stage1_rows(report: Report) -> list[tuple[str, str]]:
+    return [(row.name, _stage1_words(row)) for row in report.stage1.rows] if report.stage1 else []
+
+
+def _stage1_words(row: Stage1Row) -> str:
+    steps = f"; {row.steps} steps" if row.steps else ""
+    return f"{STAGE1_ROWS.get(row.name, row.name)}{steps}"
 
 
 def _class_table(report: Report) -> Table:

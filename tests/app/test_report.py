@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from gsocc.app.report import check_report, print_table, write_report
+from gsocc.app.stage1_report import COLUMNS, stage1_row
 from gsocc.errors import DataError
 from gsocc.metrics.names import describe_protocol
 from gsocc.viewer.drawing import save_png
@@ -52,6 +53,14 @@ def _report() -> dict[str, Any]:
     }
 
 
+def _stage1_row(name: str, ratio: float) -> dict[str, Any]:
+    """Return a row as an evaluation gives it; one figure does not exist."""
+    metrics: dict[str, float | None] = {column.metric: 0.5 for column in COLUMNS}
+    metrics |= {"pose/0.1m:scale_ratio_median": ratio, "pose/0.1m:speed_correlation": float("nan")}
+    metrics |= {"pose/0.1m:frames": 72.0, "pose/0.1m:moving_frames": 70.0}
+    return stage1_row(name, 4.0, "geometric", metrics, steps=300, seconds_per_step=0.2)
+
+
 class _Links(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
@@ -78,6 +87,35 @@ def test_json_holds_every_figure_and_null_for_what_does_not_exist(tmp_path: Path
     assert system["metrics"]["ground_layers"][1] == {"z_m": 0.0, "occupancy": 0.97, "occupied_share": 0.97}
     assert system["ground_layers"] == system["metrics"]["ground_layers"]
     assert [b["name"] for b in read["baselines"]] == ["ground_plane", "all_free"]
+
+
+def test_stage_one_stands_beside_its_baselines_with_every_promised_key(tmp_path: Path) -> None:
+    """The method, then what its parts are worth; a figure that does not exist is null."""
+    rows = [_stage1_row("gsp", 1.02), _stage1_row("no_cross_view", 0.46), _stage1_row("no_mask_out", 0.26)]
+    save_png(tmp_path / "p.png", np.full((4, 6, 3), 128, np.uint8))
+    picture = ("Paths from above", "Predicted and true.", tmp_path / "p.png")
+    page = write_report(tmp_path, _report() | {"stage1": {"rows": rows}}, stage1_pictures=[picture]).read_text()
+    read = json.loads((tmp_path / "report.json").read_text())["stage1"]["rows"]
+    promised = {"name", "initial_depth_m", "scale_ratio_median", "scale_ratio_iqr", "speed_correlation"}
+    promised |= {"translation_error_m", "constant_speed_error_m", "direction_error_deg", "rotation_error_deg"}
+    promised |= {"no_rotation_error_deg", "depth_abs_rel", "depth_ratio"}
+    assert [row["name"] for row in read] == ["gsp", "no_cross_view", "no_mask_out"]
+    assert all(promised <= set(row) for row in read)
+    assert read[1]["scale_ratio_median"] == 0.46
+    assert read[0]["speed_correlation"] is None
+    assert (read[0]["motions"], read[0]["moving"]) == (72, 70)
+    assert all(column.words in page.replace("&gt;", ">") for column in COLUMNS)
+    assert "Paths from above" in page
+    console = Console(width=200, record=True, file=io.StringIO())
+    print_table(console, _report() | {"stage1": {"rows": rows}})
+    assert "1.02" in (text := console.export_text())
+    assert "no cross view" in text
+
+
+def test_a_report_without_stage_one_does_not_mention_it(tmp_path: Path) -> None:
+    page = write_report(tmp_path, _report()).read_text()
+    assert "Stage 1" not in page
+    assert "stage1" not in json.loads((tmp_path / "report.json").read_text())
 
 
 def test_a_report_that_was_read_back_is_the_same_report(tmp_path: Path) -> None:
