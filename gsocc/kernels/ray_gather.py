@@ -105,7 +105,7 @@ def _first_index(table: F64, t: float) -> int:
     return low
 
 
-@njit(inline="always", nogil=True, fastmath=FAST, error_model="numpy")
+@njit(nogil=True, fastmath=FAST, error_model="numpy")
 def _add_rest(
     ray: Ray, grid: Grid, t: float, light: np.float32, values: F32, samples: F32, voxels: I32, shares: F32, count: int
 ) -> int:

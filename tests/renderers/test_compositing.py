@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from gsocc.renderers.compositing import ray_weights
+from gsocc.renderers.compositing import ray_weights, saturating_weights
 
 
 @pytest.mark.parametrize("n_samples", [1, 7, 64])
@@ -48,3 +48,17 @@ def test_gradient_is_that_of_the_formula() -> None:
         return (ray_weights(a)[0] * value).sum()
 
     assert torch.autograd.gradcheck(colour, (alpha,))
+
+
+def test_shares_add_up_to_a_full_ray_and_no_further() -> None:
+    """0.5, then 0.3, then what is left of 0.7, then nothing."""
+    weights = saturating_weights(torch.tensor([0.5, 0.3, 0.7, 0.4]))
+    torch.testing.assert_close(weights, torch.tensor([0.5, 0.3, 0.2, 0.0]))
+    assert saturating_weights(torch.zeros(3, 0)).shape == (3, 0)
+
+
+def test_a_sample_that_fills_the_ray_passes_its_gradient_to_those_before() -> None:
+    """Weights are p0, p1, 1 - p0 - p1 and 0: the value of the third sample counts against the first two."""
+    share = torch.tensor([0.5, 0.3, 0.7, 0.4], requires_grad=True)
+    (saturating_weights(share) * torch.tensor([1.0, 5.0, 2.0, 9.0])).sum().backward()
+    torch.testing.assert_close(share.grad, torch.tensor([-1.0, 3.0, 0.0, 0.0]))
