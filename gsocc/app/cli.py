@@ -33,7 +33,7 @@ _GROUPS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
     "view": ("Look at predictions.", {"occ": view.occ}),
     "bench": (
         "Measure, on this machine, what the documentation claims.",
-        {"render": bench.render, "train": bench.train, "occ": bench.occ},
+        {"render": bench.render, "train": bench.train, "stage1": bench.stage1, "occ": bench.occ},
     ),
 }
 

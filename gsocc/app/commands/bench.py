@@ -187,3 +187,33 @@ def occ(
         raise UserError(f"--variant: expected one of {', '.join(VARIANTS)}, got {unknown[0]!r}")
     names = tuple(variant) if variant else ABLATION if ablate else ("splat", "volume")
     benchmark_occ(out, world, names, steps, Console())
+
+
+def stage1(
+    ablate: Annotated[
+        bool, typer.Option("--ablate", help="Also train the baselines: parts of the method left out.")
+    ] = False,
+    variant: Annotated[list[str] | None, typer.Option(help="Only these; may be repeated.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each, with seeds 0, 1, ...")] = 3,
+    start_m: Annotated[
+        list[float] | None,
+        typer.Option(help="Flat depth to start from, in metres; may be repeated; default: 4 and 20."),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps; default: those of configs/pose.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of runs and tables.")] = Path("runs/bench_stage1"),
+    world: Annotated[Path, typer.Option(help="Folder of the demo's world.")] = Path("data/demo_world"),
+) -> None:
+    """Train stage 1 with several seeds from depths that are wrong; a run that is finished is not trained again."""
+    from rich.console import Console
+
+    from gsocc.app.benchmark.stage1 import benchmark_stage1
+    from gsocc.app.stage1_runs import ABLATION, VARIANTS
+
+    unknown = [name for name in variant or () if name not in VARIANTS]
+    if unknown:
+        raise UserError(f"--variant: expected one of {', '.join(VARIANTS)}, got {unknown[0]!r}")
+    wrong = [start for start in start_m or () if not 1.0 < start < 80.0]
+    if wrong:
+        raise UserError(f"--start-m: expected a depth between 1 and 80, which the network can say, got {wrong[0]:g}")
+    names = tuple(variant) if variant else ABLATION if ablate else ("gsp", "gsp_flow_depth")
+    benchmark_stage1(out, world, names, start_m or [4.0, 20.0], seeds, steps, Console())
