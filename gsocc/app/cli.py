@@ -30,7 +30,7 @@ _GROUPS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
         {"nuscenes": eval_.nuscenes, "predictions": eval_.predictions, "pose": eval_.pose},
     ),
     "predict": ("Write prediction files.", {"occ": predict.occ, "pose": predict.pose}),
-    "view": ("Look at predictions.", {"occ": view.occ}),
+    "view": ("Look at predictions, or at a rig.", {"occ": view.occ, "overlap": view.overlap}),
     "bench": (
         "Measure, on this machine, what the documentation claims.",
         {"render": bench.render, "train": bench.train, "stage1": bench.stage1, "occ": bench.occ},

@@ -1,10 +1,12 @@
-"""`gsocc view`: look at prediction files."""
+"""`gsocc view`: look at prediction files, and at what the cameras of a rig share."""
 
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from gsocc.app.commands.sizes import parse_size
 
 if TYPE_CHECKING:
     from gsocc.structures import OccupancyLabels
@@ -77,6 +79,42 @@ def occ(
     say(KEYS)
     selection = Selection(frame, shows[0], seen_only)  # type: ignore[arg-type]
     Window(frames, selection, say, VIEWS[view.value]).run()
+
+
+def overlap(
+    root: Annotated[Path | None, typer.Argument(help="Folder of a data set; or give --config.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Run of either stage: its data, image size, largest depth and erosion.")
+    ] = None,
+    index: Annotated[Path | None, typer.Option(help="Index file, where it is not below the folder.")] = None,
+    token: Annotated[str | None, typer.Option(help="Key frame to show; the first by default.")] = None,
+    image_size: Annotated[
+        str | None, typer.Option(metavar="HxW", help="Size at which masks are computed. [default: 225x400]")
+    ] = None,
+    max_depth: Annotated[
+        float | None, typer.Option(help="How far rays are followed, in metres. [default: 80]", min=1.0)
+    ] = None,
+    erode: Annotated[int | None, typer.Option(help="Erosion in pixels. [default: 0]", min=0)] = None,
+    self_masks: Annotated[
+        Path | None, typer.Option(help="Folder of <CAM>_mask.png, non-zero where a camera sees the world.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="PNG to write.")] = Path("overlap.png"),
+    width: Annotated[int, typer.Option(help="Width of the picture in pixels.", min=320)] = 1600,
+) -> None:
+    """Draw which parts of its images each camera shares with others: what stage 1 learns metric scale from.
+
+    From calibration alone. A rig whose cameras share nothing cannot give scale; the command says so and fails.
+    """
+    from rich.console import Console
+
+    from gsocc.app.overlap import OverlapRequest, draw_overlap
+
+    size = None if image_size is None else parse_size(image_size)
+    request = OverlapRequest(config, root, index, token, size, max_depth, erode, self_masks)
+    lines = draw_overlap(request, out, width)
+    console = Console()
+    for line in [*lines, f"wrote {out}"]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _frames(predictions: list[Path], gts: Path | None) -> "list[Frame]":

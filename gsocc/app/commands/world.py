@@ -1,12 +1,11 @@
 """`gsocc world`: write a synthetic world with exact truth in the format of a real data set."""
 
-import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gsocc.errors import UserError
+from gsocc.app.commands.sizes import parse_size
 
 
 def nuscenes(
@@ -31,7 +30,7 @@ def nuscenes(
         scenes=scenes,
         keyframes=keyframes,
         seed=seed,
-        image_size=_size(image_size),
+        image_size=parse_size(image_size),
         preset=preset,
         val_scenes=val_scenes,
         sweeps=sweeps,
@@ -41,10 +40,3 @@ def nuscenes(
         workers=workers,
     )
     typer.echo(f"wrote {root}: {scenes} scenes of {keyframes} key frames, {val_scenes} of them for validation")
-
-
-def _size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
-    if match is None:
-        raise UserError(f"--image-size: expected HxW like 225x400, got {text!r}")
-    return int(match[1]), int(match[2])
