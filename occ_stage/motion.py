@@ -185,6 +185,8 @@ class Stage1Motion:
                 "self_mask": settings["data"].get("self_mask", False),
             }
         )
+        cache = settings["data"].get("flow_cache")  # of the stage-1 run, where it ran on this machine
+        self._flow_cache = Path(cache) if cache and Path(cache).is_dir() else None
         self._splits: list[tuple[dict[str, int], Dataset[SurroundSample]]] = []
         self._known: dict[str, Motion] = {}
 
@@ -208,7 +210,7 @@ class Stage1Motion:
         if not self._splits:
             for dataset in (open_split(self._data, "train"), open_split(self._data, "val")):
                 numbers = {known: number for number, known in enumerate(dataset.tokens)}
-                flow = WithFlow(dataset, cache=None) if self.net.config.needs_flow else dataset
+                flow = WithFlow(dataset, self._flow_cache) if self.net.config.needs_flow else dataset
                 self._splits.append((numbers, flow))
         for numbers, split in self._splits:
             if token in numbers:

@@ -7,28 +7,44 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from gsocc.app.demo import ABOVE, ABS_REL, IOU, MIOU, DemoPlan, demo_checks, run_demo
+from gsocc.app.demo import DemoPlan, run_demo
+from gsocc.app.demo_checks import ABOVE, ABS_REL, IOU, MIOU, demo_checks, stage1_checks, within
+from gsocc.app.stage1_report import COLUMNS, stage1_row
 
 
 @pytest.mark.slow
 def test_the_demo_goes_from_nothing_to_a_report(tmp_path: Path) -> None:
-    """World, two trainings, scores beside baselines, pictures, report; every promised key is there."""
-    plan = DemoPlan(scenes=2, val_scenes=1, keyframes=3, image_size=(48, 80), steps=3)
+    """World, both stages, scores beside baselines, pictures, report; every promised key is there."""
+    plan = DemoPlan(scenes=2, val_scenes=1, keyframes=3, image_size=(48, 80), steps=3, stage1_steps=2)
     run_demo(tmp_path / "demo", tmp_path / "world", plan, Console(file=io.StringIO()))
     report = json.loads((tmp_path / "demo" / "report.json").read_text())
     assert {"device", "seconds_total", "peak_memory_gb", "systems", "baselines"} <= set(report)
     systems = {row["name"]: row for row in report["systems"]}
-    assert {name: row["renderer"] for name, row in systems.items()} == {"splat": "splat_cpu", "volume": "volume_cpu"}
+    assert {name: row["renderer"] for name, row in systems.items()} == {
+        "splat_stage1": "splat_cpu",
+        "splat": "splat_cpu",
+        "volume": "volume_cpu",
+    }
+    assert systems["splat_stage1"]["pose"].startswith("stage1 synthetic_gsp@2-")
+    assert systems["splat"]["pose"] == systems["volume"]["pose"] == "ground truth"
     for row in systems.values():
         assert {"pose", "steps", "seconds_per_step", "render_seconds", "metrics"} <= set(row)
         assert {IOU, MIOU, ABOVE, ABS_REL, "ground_layers"} <= set(row["metrics"])
         assert row["steps"] == 3
+    stage1 = {row["name"]: row for row in report["stage1"]["rows"]}
+    assert set(stage1) == {"gsp", "gsp_network_readout", "untrained", "no_cross_view", "no_mask_out"}
+    for row in stage1.values():
+        assert row["initial_depth_m"] == 4.0
+        assert all(row[key] is not None for key in ("scale_ratio_median", "depth_abs_rel", "depth_ratio", "motions"))
+    assert (stage1["gsp"]["readout"], stage1["gsp_network_readout"]["readout"]) == ("geometric", "network")
     names = {row["name"] for row in report["baselines"]}
     assert names == {"all_free", "all_occupied", "ground_plane", "untrained", "label_prior"}
     page = (tmp_path / "demo" / "report.html").read_text()
     assert "data:image/png;base64," in page
     assert "http://" not in page.replace("http://www.w3.org", "")
-    assert len(list((tmp_path / "demo" / "pictures").glob("*.png"))) == 2
+    assert len(list((tmp_path / "demo" / "pictures").glob("*.png"))) == 3
+    assert "Paths that the predicted motions add up to" in page
+    assert "Depth of stage 1" in page
 
 
 def _report(splat_iou: float) -> dict[str, object]:
@@ -46,3 +62,37 @@ def test_a_claim_that_is_missed_is_reported_as_missed() -> None:
     assert checks["geometry IoU, against 0.9 of the flat plane's"]
     assert not checks["geometry IoU, against the flat plane's (the goal)"]
     assert sum(not passed for passed in checks.values()) == 1
+
+
+def _stage1_rows(gsp: float, weaker: float, **figures: float) -> list[dict[str, object]]:
+    good = {"speed_correlation": 0.97, "translation_error_m": 0.1, "direction_error_deg": 1.0}
+    good |= {"depth_ratio": 1.0, "depth_abs_rel": 0.3, **figures}
+    metrics: dict[str, float | None] = {column.metric: good.get(column.key, 0.1) for column in COLUMNS}
+    ratios = {"gsp": gsp, "no_cross_view": weaker, "no_mask_out": weaker}
+    name = "pose/0.1m:scale_ratio_median"
+    return [stage1_row(key, 4.0, "geometric", metrics | {name: ratio}) for key, ratio in ratios.items()]
+
+
+def test_stage_one_has_to_find_the_scale_and_to_owe_it_to_its_parts() -> None:
+    """0.9 is allowed, but 1.05 without the cross-view term would be nearer: then the scale was luck."""
+    assert all(check["passed"] for check in stage1_checks(_stage1_rows(0.9, 0.46)))
+    missed = {check["claim"] for check in stage1_checks(_stage1_rows(0.9, 1.05)) if not check["passed"]}
+    assert missed == {
+        "stage 1: |log scale ratio|, against no cross view",
+        "stage 1: |log scale ratio|, against no mask out",
+    }
+    missed = {
+        check["claim"] for check in stage1_checks(_stage1_rows(0.8, 0.46, depth_abs_rel=0.5)) if not check["passed"]
+    }
+    assert missed == {"stage 1: median scale ratio", "stage 1: depth AbsRel without scaling"}
+
+
+def test_a_figure_that_does_not_exist_misses_every_bound() -> None:
+    assert not within("x", None, 0.0, 1.0)["passed"]
+    assert not within("x", float("nan"), 0.0, 1.0)["passed"]
+
+
+def test_the_volume_twin_gets_fewer_steps_unless_steps_are_given() -> None:
+    assert DemoPlan(volume_steps=400).steps_of("volume") == 400
+    assert DemoPlan(volume_steps=400).steps_of("splat") is None
+    assert DemoPlan(volume_steps=400, steps=3).steps_of("volume") == 3

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gsocc.app.demo import ABOVE, ABS_REL, IOU, MIOU, DemoPlan, device_name, prepare_world
+from gsocc.app.demo import DemoPlan, device_name, prepare_world
+from gsocc.app.demo_checks import ABOVE, ABS_REL, IOU, MIOU
 from gsocc.app.paths import CONFIGS
 from gsocc.files import atomic_write_text, write_json
 
