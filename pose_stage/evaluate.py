@@ -33,13 +33,15 @@ class Evaluation:
         metrics: Scores of motion and depth by full name; the motion is read out as the run's configuration says.
         readouts: Scores of the motion for every read-out that the data allow.
         trajectories: Paths of the configured read-out on this rank.
-        frames: Key frames scored, over all ranks.
+        frames: Motions scored, over all ranks.
+        readout: The configured read-out.
     """
 
     metrics: dict[str, float]
     readouts: dict[str, dict[str, float]]
     trajectories: list[Trajectory]
     frames: int
+    readout: str
 
 
 def evaluate_model(
@@ -83,7 +85,7 @@ def evaluate_model(
     depths[metric_name(protocol, "predicted_over_true")] = 1 / depths[metric_name(protocol, "scale_ratio")]
     chosen = config.model.pose.readout
     count = int(motions[chosen].compute()[metric_name(motions[chosen].protocol, "frames")])
-    return Evaluation(readouts[chosen] | depths, readouts, paths[chosen].trajectories(), count)
+    return Evaluation(readouts[chosen] | depths, readouts, paths[chosen].trajectories(), count, chosen)
 
 
 def evaluate_checkpoint(

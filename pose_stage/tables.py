@@ -10,12 +10,13 @@ if TYPE_CHECKING:
 
 
 def score_table(name: str, results: "dict[str, Evaluation]") -> Table:
-    """Return a table with one row per metric; a column for the run, each read-out of its motion, and each baseline."""
+    """Return a table with one row per metric; columns for the run, its other read-out of the motion, and baselines."""
     run = results["run"]
-    table = Table(title=f"{name}: {run.frames} motions", title_justify="left")
+    table = Table(title=f"{name}: {run.frames} motions, {run.readout} read-out", title_justify="left")
     table.add_column("metric", no_wrap=True)
     table.add_column(name, justify="right", style="bold")
-    columns = {f"{readout} read-out": scores for readout, scores in run.readouts.items()}
+    others = {readout: scores for readout, scores in run.readouts.items() if readout != run.readout}
+    columns = {f"{readout} motion": scores for readout, scores in others.items()}
     columns |= {key: result.metrics for key, result in results.items() if key != "run"}
     for column in columns:
         table.add_column(column, justify="right", style="dim")
