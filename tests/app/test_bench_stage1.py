@@ -36,6 +36,8 @@ def test_seeds_are_summed_up_as_mean_and_range_and_starts_and_readouts_stay_apar
     text = markdown(rows)
     assert "1.05 (0.90–1.20)" in text
     assert "| 72 (70) |" in text
+    table = [line.replace("\\|", "") for line in text.splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in table}) == 1, "a bar in a heading must not make a column"
 
 
 def test_half_and_twice_the_truth_are_equally_far_from_it() -> None:

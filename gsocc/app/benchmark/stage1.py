@@ -125,7 +125,7 @@ def markdown(rows: Sequence[Row]) -> str:
         "start, m",
         "read-out",
         "seeds",
-        *(c.heading for c in columns),
+        *(c.heading.replace("|", "\\|") for c in columns),
         "motions (moving)",
         "CPU s/step",
     ]
