@@ -93,9 +93,11 @@ def test_a_stage_imports_neither_the_other_nor_the_top_floor(stage: str) -> None
             assert not name.startswith((other, "gsocc.app", "tools", "tests")), f"{path.name} imports {name}"
 
 
-@pytest.mark.parametrize("path", [*sources("gsocc"), *sources("occ_stage")], ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path", [*sources("gsocc"), *sources("occ_stage"), *sources("pose_stage")], ids=lambda p: str(p.relative_to(ROOT))
+)
 def test_heavy_packages_are_imported_where_they_belong_and_late(path: Path) -> None:
-    room = room_of(path) if path.is_relative_to(ROOT / "gsocc") else "occ_stage"
+    room = room_of(path) if path.is_relative_to(ROOT / "gsocc") else path.parent.name
     for name, at_import in imports(ast.parse(path.read_text())):
         package = name.split(".")[0]
         assert package not in NOWHERE, f"{path.name} imports {package}"
