@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import torch
 from torch import Tensor
 
 from gsocc.datasets.loader import batches_of_one, evenly_spread
 from gsocc.engine import default_device, is_main_process, process_group, seed_everything, shard
-from gsocc.files import write_json
+from gsocc.files import atomic_write_bytes, write_json
 from gsocc.geometry.rig_motion import ego_motion_of
 from gsocc.metrics import DepthMetric, EgoMotionMetric, TrajectoryMetric, metric_name
 from gsocc.networks.pose_depth_net import PoseDepthNet
@@ -144,7 +145,6 @@ def _record(config: PoseRunConfig, results: dict[str, Evaluation]) -> dict[str, 
     }
 
 
-def _save_picture(path: Path, picture: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _, data = cv2.imencode(path.suffix, picture[..., ::-1])
-    path.write_bytes(data.tobytes())
+def _save_picture(path: Path, picture: np.ndarray) -> None:
+    _, data = cv2.imencode(path.suffix, np.ascontiguousarray(picture[..., ::-1]))
+    atomic_write_bytes(path, data.tobytes())
