@@ -197,7 +197,9 @@ def stage1(
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each, with seeds 0, 1, ...")] = 3,
     start_m: Annotated[
         list[float] | None,
-        typer.Option(help="Flat depth to start from, in metres; may be repeated; default: 4 and 20."),
+        typer.Option(
+            help="Flat depth to start from, in metres; may be repeated; default: 4 and 20, but 4 for --ablate."
+        ),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps; default: those of configs/pose.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of runs and tables.")] = Path("runs/bench_stage1"),
@@ -216,4 +218,5 @@ def stage1(
     if wrong:
         raise UserError(f"--start-m: expected a depth between 1 and 80, which the network can say, got {wrong[0]:g}")
     names = tuple(variant) if variant else ABLATION if ablate else ("gsp", "gsp_flow_depth")
-    benchmark_stage1(out, world, names, start_m or [4.0, 20.0], seeds, steps, Console())
+    starts_m = start_m or ([4.0] if ablate else [4.0, 20.0])
+    benchmark_stage1(out, world, names, starts_m, seeds, steps, Console())
