@@ -104,6 +104,11 @@ class System(Scored):
     render_seconds: float | None
     note: str = ""
 
+    @property
+    def words(self) -> str:
+        """How it was trained, in one line."""
+        return f"{self.renderer}; pose: {self.pose}; {self.steps} steps. {self.note}".strip()
+
 
 class Baseline(Scored):
     """A predictor that looks at nothing; see `BASELINES`."""
@@ -225,6 +230,9 @@ def print_table(console: "Console", report: Mapping[str, Any]) -> None:
         ends = number == len(checked.systems) - 1
         table.add_row(row.name, *cells, *(format_number(t, 3) for t in times), style=style, end_section=ends)
     console.print(table)
+    for system in checked.systems:
+        line = f"  {system.name:<16} {system.words}"
+        console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
     for heading, name, _, _ in KEY_COLUMNS:
         if any(row.metrics.get(name) is not None for row in checked.rows):
             console.print(f"  {heading:<16} {name}", style="dim", markup=False, highlight=False)

@@ -63,14 +63,14 @@ def render_page(
         depth_tables=[t for t in (_depth_table(report, ""), _depth_table(report, "/median")) if t.rows],
         every_table=_every_table(report),
         protocols=_protocols(report),
-        baselines=[(row.name, BASELINES.get(row.name, "")) for row in report.baselines],
+        predictors=[(row.name, _tooltip(row)) for row in report.rows],
         minutes=report.seconds_total / 60,
     )
 
 
 def _tooltip(row: Scored) -> str:
     if isinstance(row, System):
-        return f"{row.renderer}; {row.pose} poses; {row.steps} steps. {row.note}".strip()
+        return row.words
     return BASELINES.get(row.name, "")
 
 

@@ -135,6 +135,7 @@ def test_the_page_is_one_file_and_well_formed(tmp_path: Path) -> None:
     assert all(link.startswith("data:image/png;base64,") for link in links.found)
     assert "http" not in re.sub(r"base64,[^\"]*", "", page)
     assert "A &lt;street&gt; &amp; more" in page
+    assert "splat_cpu; pose: ground truth; 700 steps" in page
     assert "What is &lt;seen&gt;." in page
     assert "occ3d/camera/16m:above_ground_f1" in page
     assert describe_protocol("occ3d/camera/16m") in page
@@ -145,7 +146,14 @@ def test_the_terminal_shows_predictors_and_the_protocol_of_each_column() -> None
     console = Console(width=140, record=True, file=io.StringIO())
     print_table(console, _report())
     text = console.export_text()
-    for expected in ("splat", "ground_plane", "0.520", "0.620", "occ3d/camera:iou", "NOT MET"):
+    for expected in (
+        "splat_cpu; pose: ground truth; 700 steps",
+        "ground_plane",
+        "0.520",
+        "0.620",
+        "occ3d/camera:iou",
+        "NOT MET",
+    ):
         assert expected in text
 
 
