@@ -7,7 +7,7 @@ again, a motion file what that network said of each key frame.
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 import yaml
@@ -32,6 +32,7 @@ Motion = tuple[Float[Tensor, "F 4 4"], Bool[Tensor, " F"]]
 """Ego motion to each neighbour, and whether there is one."""
 
 
+@runtime_checkable
 class MotionSource(Protocol):
     """Knows how the vehicle moved around a key frame; `identity` names the weights that said so."""
 
