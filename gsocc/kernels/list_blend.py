@@ -58,12 +58,15 @@ def _fetch(pair: int, start: int, pair_voxel: I32, entry_kernel: F32, entry_pixe
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _bounds(block: int, blocks: I64, height: int, width: int) -> tuple[int, int, int, int, int]:
-    """Return view, first row, first column, rows and columns of a block."""
-    view = block // (blocks[1] * blocks[2])
-    place = block - view * blocks[1] * blocks[2]
-    row, column = (place // blocks[2]) * BLOCK, (place % blocks[2]) * BLOCK
-    return view, row, column, min(BLOCK, height - row), min(BLOCK, width - column)
+def _bounds(step: int, view: int, blocks: I64, height: int, width: int) -> tuple[int, int, int, int, int]:
+    """Return index, first row, first column, rows and columns of a view's block, counted down the columns of blocks.
+
+    Threads take equal runs of the count, that is, strips from top to bottom: each gets its share of sky and street, and
+    its own part of the scene, whose gradients the others then do not touch.
+    """
+    row, column = step % blocks[1] * BLOCK, step // blocks[1] * BLOCK
+    block = (view * blocks[1] + step % blocks[1]) * blocks[2] + step // blocks[1]
+    return block, row, column, min(BLOCK, height - row), min(BLOCK, width - column)
 
 
 @njit(parallel=True, cache=True, nogil=True, fastmath=_FAST)
@@ -103,8 +106,12 @@ def blend_forward(
         light, last = np.empty(_PIXELS, np.float32), np.empty(_PIXELS, np.int32)
         rest, depth = np.empty(_PIXELS, np.float32), np.empty(_PIXELS, np.float32)
         kept, peaks = np.empty(_CHUNK + 1, np.int64), np.empty(_CHUNK + 1, np.float32)
-        for block in range(thread, blocks[0] * blocks[1] * blocks[2], threads):
-            view, row0, column0, n_rows, n_columns = _bounds(block, blocks, height, width)
+        per_view = blocks[1] * blocks[2]
+        first = thread * per_view // threads
+        share = (thread + 1) * per_view // threads - first
+        for turn in range(blocks[0] * share):
+            view = turn // share
+            block, row0, column0, n_rows, n_columns = _bounds(first + turn % share, view, blocks, height, width)
             begin, end, entries = block_pairs[block], block_pairs[block + 1], block_entries[block]
             sums[:] = np.float32(0.0)
             light[:] = _ONE
@@ -183,8 +190,12 @@ def blend_backward(
         stop = np.empty(_PIXELS, np.int32)
         kept, peaks = np.empty(_CHUNK + 1, np.int64), np.empty(_CHUNK + 1, np.float32)
         mine = grad_rows[thread]
-        for block in range(thread, blocks[0] * blocks[1] * blocks[2], threads):
-            view, row0, column0, n_rows, n_columns = _bounds(block, blocks, height, width)
+        per_view = blocks[1] * blocks[2]
+        first = thread * per_view // threads
+        share = (thread + 1) * per_view // threads - first
+        for turn in range(blocks[0] * share):
+            view = turn // share
+            block, row0, column0, n_rows, n_columns = _bounds(first + turn % share, view, blocks, height, width)
             begin, entries = block_pairs[block], block_entries[block]
             behind[:] = np.float32(0.0)
             pairs = 0

@@ -1,6 +1,7 @@
 """What every renderer is: the protocol, the options that splats share, and the checks before a kernel runs."""
 
 import math
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from typing import Any, NoReturn, Protocol, runtime_checkable
@@ -211,6 +212,11 @@ def check_voxel_gaussians(scene: VoxelGaussians, renderer: str) -> None:
             f"{renderer}: scale_fraction must be three finite positive numbers, got {scene.scale_fraction}"
         )
     check_opacities(scene.opacities, renderer)
+
+
+def stack_items(items: Sequence[tuple[Tensor, ...]]) -> Iterator[Tensor]:
+    """Stack the first images of all batch items, the second ones, and so on; those of a single item are not copied."""
+    return (torch.stack(parts) if len(parts) > 1 else parts[0][None] for parts in zip(*items, strict=True))
 
 
 def assemble(

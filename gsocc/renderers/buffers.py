@@ -16,6 +16,11 @@ MAX_BYTES = 1 << 30
 """What the buffers of one backward pass may hold; beyond it the pass runs with fewer tasks."""
 
 
+_SPARE: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
+"""Memory of the last pass, at most one, for the next: the system clears fresh pages, which costs more than the
+gradients. Taking it out and putting it back are single operations, so threads may do it at once."""
+
+
 def padded_channels(channels: int) -> int:
     """Return the multiple of `LANES` that holds the channels."""
     return -(-max(channels, 1) // LANES) * LANES
@@ -67,11 +72,15 @@ class GradientBuffers:
             extra: Further float32 numbers that each task will hold.
         """
         tasks = max(1, min(numba.get_num_threads(), MAX_BYTES // max(1, (count * (padded + 1) + extra) * 4)))
-        return cls(
-            np.empty((tasks, count, padded), np.float32),
-            np.empty((tasks, count), np.float32),
-            np.zeros((tasks, count), np.bool_),
-        )
+        touched = np.zeros((tasks, count), np.bool_)
+        try:
+            rows, scalars = _SPARE.pop()
+        except IndexError:
+            pass
+        else:
+            if rows.shape == (tasks, count, padded):
+                return cls(rows, scalars, touched)
+        return cls(np.empty((tasks, count, padded), np.float32), np.empty((tasks, count), np.float32), touched)
 
     @classmethod
     def zeros(cls, count: int, padded: int) -> "GradientBuffers":
@@ -82,8 +91,10 @@ class GradientBuffers:
         return buffers
 
     def total(self, channels: int) -> tuple[Float[Tensor, "C N"], Float[Tensor, " N"]]:
-        """Return the gradients to features and scalars, summed over tasks."""
+        """Return the gradients to features and scalars, summed over tasks; the buffers are used up by it."""
         count = self.scalars.shape[1]
         features, scalars = empty(channels, count), empty(count)
         sum_buffers(self.rows, self.scalars, self.touched, features.numpy(), scalars.numpy())
+        if not _SPARE:
+            _SPARE.append((self.rows, self.scalars))
         return features, scalars

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from gsocc.renderers.base import (
@@ -16,6 +15,7 @@ from gsocc.renderers.base import (
     option_names,
     refuse,
     require_cpu,
+    stack_items,
 )
 from gsocc.renderers.list_blend import blend_voxel_lists
 from gsocc.renderers.tile_splat import splat_tiles
@@ -68,7 +68,7 @@ class SplatCpu:
             splat_tiles(scene.item(index).map(Tensor.float), rig.item(index), self.options)
             for index in range(rig.batch_size)
         ]
-        features, depth, opacity = (torch.stack(parts) for parts in zip(*items, strict=True))
+        features, depth, opacity = stack_items(items)
         return assemble(features, depth, opacity)
 
     def _render_cached(self, scene: VoxelGaussians, rig: CameraRig) -> RenderOutput:
@@ -82,5 +82,5 @@ class SplatCpu:
             )
             for index in range(rig.batch_size)
         ]
-        features, depth, opacity = (torch.stack(parts) for parts in zip(*items, strict=True))
+        features, depth, opacity = stack_items(items)
         return assemble(features, depth, opacity)

@@ -17,7 +17,16 @@ from gsocc.kernels import ray_rules as codes
 from gsocc.kernels.ray_gather import Sampling
 from gsocc.kernels.ray_geometry import Grid
 from gsocc.kernels.ray_march import march, march_backward
-from gsocc.renderers.base import RendererError, Scene, assemble, check_rig, full_precision, option_names, require_cpu
+from gsocc.renderers.base import (
+    RendererError,
+    Scene,
+    assemble,
+    check_rig,
+    full_precision,
+    option_names,
+    require_cpu,
+    stack_items,
+)
 from gsocc.renderers.buffers import GradientBuffers, empty, pack_rows
 from gsocc.renderers.constants import TRANSMITTANCE_MIN
 from gsocc.renderers.pixel_order import pixel_order
@@ -67,7 +76,7 @@ class VolumeCpu:
                 )
                 for b in range(rig.batch_size)
             ]
-        parts = (torch.stack(part).unflatten(-1, rig.image_size) for part in zip(*items, strict=True))
+        parts = (part.unflatten(-1, rig.image_size) for part in stack_items(items))
         return assemble(*parts)
 
 
