@@ -36,7 +36,7 @@ def moderate_scene(rng: np.random.Generator, duration_s: float) -> WorldScene:
     """
     table = MaterialTable(rng)
     course = winding_course(rng, -BEFORE_M, duration_s * FASTEST_MPS + AFTER_M, (48.0, 85.0))
-    ego = drive(course, rng, duration_s, (6.0, 8.2))
+    ego = drive(course, rng, duration_s, (5.0, 9.0))
     span = (-BEFORE_M, float(ego.arcs_m[-1]) + AFTER_M)
     street = Street(rng, table, course, span, MODERATE, Placer([course], [MODERATE.half_width]))
     crossings = np.arange(-40.0, span[1], 70.0) + rng.uniform(-15, 15)
@@ -61,7 +61,7 @@ def full_scene(rng: np.random.Generator, duration_s: float) -> WorldScene:
     """
     table = MaterialTable(rng)
     course, corners = town_course(rng, -BEFORE_M, duration_s * FASTEST_MPS + AFTER_M)
-    ego = drive(course, rng, duration_s, (6.0, 8.2))
+    ego = drive(course, rng, duration_s, (5.0, 9.0))
     span = (-BEFORE_M, float(ego.arcs_m[-1]) + AFTER_M)
     sides = [straight(course.pose(arc), turn, SIDE_STREET_M) for arc, turn in corners]
     placer = Placer([course, *sides], [TOWN.half_width] * (1 + len(sides)))

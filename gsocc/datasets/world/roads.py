@@ -135,17 +135,19 @@ def straight(pose: np.ndarray, turn_rad: float, length_m: float) -> Course:
 def drive(course: Course, rng: np.random.Generator, duration_s: float, speed_mps: tuple[float, float]) -> Motion:
     """Return the ego's motion: gentle changes of speed, slower in bends, and one stop in a drive of 8 s or more.
 
-    Times run from one second before zero to one second after `duration_s`.
+    A shorter drive slows down once, to a third to a half of its speed. Times run from one second before zero to one
+    second after `duration_s`.
     """
     times = np.arange(-1.0, duration_s + 1.0 + TIME_STEP_S, TIME_STEP_S)
     base, phase, period = rng.uniform(*speed_mps), rng.uniform(0, 2 * np.pi), rng.uniform(7.0, 12.0)
     wanted = base * (1 + 0.12 * np.sin(2 * np.pi * times / period + phase))
-    if duration_s >= 8.0:
-        halt, hold = rng.uniform(0.35, 0.6) * duration_s, rng.uniform(1.5, 2.5)
-        slowing = np.clip((halt - times) / 3.0, 0, 1)
-        leaving = np.clip((times - halt - hold) / 3.5, 0, 1)
-        gate = np.maximum(slowing, leaving)
-        wanted = wanted * (gate * gate * (3 - 2 * gate))
+    stops = duration_s >= 8.0
+    slowest, hold = (0.0, rng.uniform(1.5, 2.5)) if stops else (rng.uniform(0.3, 0.5), rng.uniform(0.2, 0.8))
+    halt = rng.uniform(0.35, 0.6) * duration_s
+    slowing = np.clip((halt - times) / 3.0, 0, 1)
+    leaving = np.clip((times - halt - hold) / 3.5, 0, 1)
+    gate = np.maximum(slowing, leaving)
+    wanted = wanted * (slowest + (1 - slowest) * gate * gate * (3 - 2 * gate))
     limit = np.sqrt(2.3 / np.maximum(np.abs(_smooth(course.curvature, 12.0)), 1e-4))
     arcs = np.zeros(len(times))
     for i in range(1, len(times)):

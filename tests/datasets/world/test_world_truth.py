@@ -175,7 +175,8 @@ def test_reprojecting_by_exact_depth_finds_the_same_colour(town: WorldScene, pai
 
     With a depth that is 30 % off it does not, so textures are rich enough to tell.
     """
-    now, then = town.snapshot(2.0), town.snapshot(2.0 + (1 / 12 if pair == "sweep" else 0.0))
+    at = 0.5  # while the ego drives at full speed
+    now, then = town.snapshot(at), town.snapshot(at + (1 / 12 if pair == "sweep" else 0.0))
     rig = cameras((96, 160))
     target = rig[0] if pair == "sweep" else rig[1]
     true_a, true_b = reproject(now, rig[0], then, target)
