@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gsocc.structures import OccupancyLabels
 
-MaskName = Literal["camera", "camera&lidar", "all"]
+MaskName = Literal["camera", "camera_lidar", "none"]
 
 _NAME = re.compile(r"^[^:\s]+:[^:\s]+$")
 
@@ -40,7 +40,7 @@ def split_name(name: str) -> tuple[str, str]:
 _PARTS = {
     "occ3d": "Occ3D labels on the 0.4 m lattice",
     "camera": "voxels that a camera saw",
-    "camera&lidar": "voxels that a camera and the LiDAR saw, as in the OccNeRF and GaussianOcc releases",
+    "camera_lidar": "voxels that a camera and the LiDAR saw, as in the OccNeRF and GaussianOcc releases",
     "17": "mean over all 17 classes, those absent from truth and prediction left out",
     "15": "mean over the 15 classes that have 2-D pseudo labels (without others and other_flat)",
     "present": "mean over the classes that the truth of these frames holds",
@@ -66,7 +66,7 @@ def describe_protocol(protocol: str) -> str:
     words = [_PARTS.get(first, first)]
     metres = 0
     for number, part in enumerate(parts):
-        if number == 0 and part == "all":
+        if number == 0 and part == "none":
             words.append("all voxels, seen or not")
         elif match := re.fullmatch(r"z([+-][\d.]+)m", part):
             words.append(f"the ground taken to lie at z = {match[1]} m")
@@ -85,16 +85,16 @@ def describe_protocol(protocol: str) -> str:
 def voxel_mask(labels: OccupancyLabels, mask: MaskName) -> Bool[Tensor, "*B X Y Z"]:
     """Return the voxels that a protocol counts.
 
-    "camera" is Occ3D's own protocol, "camera&lidar" the one of the OccNeRF and GaussianOcc releases, which
-    replace the camera mask by the conjunction of both when they read it; "all" counts every voxel.
+    "camera" is Occ3D's own protocol, "camera_lidar" the one of the OccNeRF and GaussianOcc releases, which
+    replace the camera mask by the conjunction of both when they read it; "none" counts every voxel.
 
     Raises:
         ValueError: Where the mask has another name.
     """
     if mask == "camera":
         return labels.mask_camera
-    if mask == "camera&lidar":
+    if mask == "camera_lidar":
         return labels.mask_camera & labels.mask_lidar
-    if mask == "all":
+    if mask == "none":
         return labels.mask_camera.new_ones(labels.mask_camera.shape)
     raise ValueError(f"voxel_mask: expected one of {get_args(MaskName)}, got {mask!r}")

@@ -187,7 +187,7 @@ def test_a_missing_picture_is_named(tmp_path: Path) -> None:
         ("occ3d/camera/present", "classes that the truth of these frames holds"),
         ("occ3d/camera/16m/0.8m/z-0.8m", "a match counts up to 0.8 m away; the ground taken to lie at z = -0.8 m"),
         ("occ3d/camera/all/0.8m", "at any distance; a match counts up to 0.8 m away"),
-        ("occ3d/all", "all voxels, seen or not"),
+        ("occ3d/none", "all voxels, seen or not"),
         ("depth/nuscenes/80m/median", "truth up to 80 m; each image scaled"),
     ],
 )

@@ -44,7 +44,7 @@ def test_a_class_that_only_the_prediction_holds_counts_as_zero_but_not_among_the
     assert scores["occ3d/camera/present:miou"] == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("mask", ["camera", "camera&lidar", "all"])
+@pytest.mark.parametrize("mask", ["camera", "camera_lidar", "none"])
 def test_random_volumes_score_as_counted_by_sets(mask: str) -> None:
     """A second implementation, in numpy, from sets of voxels."""
     labels = random_labels(3, seed=0)
@@ -54,8 +54,8 @@ def test_random_volumes_score_as_counted_by_sets(mask: str) -> None:
     scores = metric.compute()
     counted = {
         "camera": labels.mask_camera,
-        "camera&lidar": labels.mask_camera & labels.mask_lidar,
-        "all": torch.ones_like(labels.mask_camera),
+        "camera_lidar": labels.mask_camera & labels.mask_lidar,
+        "none": torch.ones_like(labels.mask_camera),
     }[mask].numpy()
     p, t = predicted.numpy()[counted], labels.semantics.numpy()[counted]
     ious = brute_force_class_ious(p, t)

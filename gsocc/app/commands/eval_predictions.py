@@ -17,15 +17,15 @@ class MaskChoice(StrEnum):
     """Which voxels are counted."""
 
     camera = "camera"
-    both = "camera&lidar"
-    every = "all"
+    both = "camera_lidar"
+    every = "none"
 
 
 def predictions(
     folder: Annotated[list[Path], typer.Argument(help="Prediction files, or folders of them.")],
     gts: Annotated[Path, typer.Option(help="Folder of Occ3D labels: <scene>/<token>/labels.npz.")],
     mask: Annotated[
-        MaskChoice, typer.Option(help="Voxels to count: Occ3D's camera mask, both masks, or all.")
+        MaskChoice, typer.Option(help="Voxels to count: Occ3D's camera mask, both masks, or no mask.")
     ] = MaskChoice.camera,
     ground_z: Annotated[
         float, typer.Option("--ground-z", help="Height of the ground in metres; -0.8 suits many real Occ3D scenes.")
@@ -56,7 +56,7 @@ def score_predictions(
     Args:
         files: Prediction files on the Occ3D lattice; at least one.
         gts: Folder of Occ3D labels.
-        mask: "camera", "camera&lidar" or "all".
+        mask: "camera", "camera_lidar" or "none".
         ground_z_m: Where the ground lies; see `gsocc.metrics.AboveGroundMetric`.
 
     Returns:
