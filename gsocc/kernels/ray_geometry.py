@@ -33,6 +33,7 @@ class Grid(NamedTuple):
         trilinear: Interpolate, or take the voxel that holds the position.
         border: Positions beyond the outermost centres see the outermost voxels, and rays end at the faces of the grid;
             otherwise they see zeros.
+        ends: The contracted axes run between the centres of the outermost voxels, not their faces.
     """
 
     nx: int
@@ -41,6 +42,7 @@ class Grid(NamedTuple):
     inner: float
     trilinear: bool
     border: bool
+    ends: bool
 
 
 class Ray(NamedTuple):
@@ -108,13 +110,15 @@ def span(ray: Ray, grid: Grid, reach: float, near: float, far: float) -> tuple[f
 
 
 @njit(nogil=True, fastmath=FAST, error_model="numpy")
-def _contracted(x: float, inner: float, count: int) -> float:
+def _contracted(x: float, inner: float, count: int, ends: bool) -> float:
     """Return the voxel coordinate of x half extents, as `gsocc.structures.ContractedGrid.to_index`."""
     size = abs(x)
     if size <= 1.0:
         x *= inner
     else:
         x = math.copysign(1.0 - (1.0 - inner) ** 2 / (inner * size + 1.0 - 2.0 * inner), x)
+    if ends:
+        return 0.5 * (x + 1.0) * (count - 1) + 0.5
     return 0.5 * (x + 1.0) * count
 
 
@@ -123,9 +127,9 @@ def position(ray: Ray, t: float, grid: Grid) -> tuple[float, float, float]:
     """Return the position at t in voxels."""
     x, y, z = ray.ox + t * ray.dx, ray.oy + t * ray.dy, ray.oz + t * ray.dz
     if grid.inner > 0.0:
-        x = _contracted(x, grid.inner, grid.nx)
-        y = _contracted(y, grid.inner, grid.ny)
-        z = _contracted(z, grid.inner, grid.nz)
+        x = _contracted(x, grid.inner, grid.nx, grid.ends)
+        y = _contracted(y, grid.inner, grid.ny, grid.ends)
+        z = _contracted(z, grid.inner, grid.nz, grid.ends)
     return x, y, z
 
 

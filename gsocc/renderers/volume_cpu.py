@@ -101,12 +101,12 @@ class _Plan:
 def _plan(field: Field, rig: CameraRig, options: VolumeOptions) -> _Plan:
     grid = field.grid
     table = contracted_table(grid, options) if options.sampling == "contracted" else uniform_table(options)
-    inner = grid.inner if isinstance(grid, ContractedGrid) else 0.0
+    inner, ends = (grid.inner, grid.lattice == "ends") if isinstance(grid, ContractedGrid) else (0.0, False)
     return _Plan(
         pixel_order(rig.image_size),
         _cameras(grid, rig),
         rig.image_size,
-        Grid(*grid.shape, inner, options.interpolation == "trilinear", field.ray_rule.padding == "border"),
+        Grid(*grid.shape, inner, options.interpolation == "trilinear", field.ray_rule.padding == "border", ends),
         _kernel_rule(field.ray_rule, options.alpha_min),
         Sampling(options.sampling == "cells", options.near_m, options.far_m, options.min_move_voxels),
         torch.stack(table).numpy(),

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -9,6 +10,14 @@ from torch import Tensor
 
 INNER = 2.0 / 3.0
 """Share of the contracted axis that the box takes, in OccNeRF and GaussianOcc."""
+
+RELEASED_INNER = 0.66667
+"""`INNER` as their configurations have it, to five digits."""
+
+Lattice = Literal["cells", "ends"]
+
+_ENDS_KEPT = (0.5, 0.5, 0.05)
+"""How far from the ends of the index range, along x, y, z, the published code keeps centres: the ends are infinity."""
 
 
 def contract(ratio: Float[Tensor, "*N"], inner: float = INNER) -> Float[Tensor, "*N"]:
@@ -40,20 +49,25 @@ def _constants(inner: float) -> tuple[float, float]:
 class ContractedGrid:
     """Voxels that are equal in contracted coordinates (`contract`, each axis by itself) and so cover all of space.
 
-    Cell i of n along an axis spans ``c`` in [2 i / n - 1, 2 (i + 1) / n - 1]. The published code puts the first and
-    last *centre* at -1 and 1 (align_corners=True), which is at infinity, and then clamps.
+    Two lattices exist. Of "cells", cell i of n along an axis spans ``c`` in [2 i / n - 1, 2 (i + 1) / n - 1]. Of
+    "ends", the published one (align_corners=True), the first and last *centre* lie at ``c = -1`` and ``c = 1``. That
+    is at infinity, so the published code keeps the index of the outermost centres to [0.5, n - 1.5] in x and y and to
+    [0.05, n - 1.05] in z where it asks for their place; sampling is not concerned. Its inner cells are 0.4013 x 0.4013
+    x 0.4174 m large where those of Occ3D have 0.4 m, so that they do not lie on its lattice.
 
     Attributes:
         min_m: Lower corner (x, y, z) of the box that is kept regular, in metres, ego frame.
         max_m: Its upper corner.
         shape: Number of voxels along x, y, z, those outside of the box included.
         inner: Share of each contracted axis that the box takes.
+        lattice: "cells" or "ends".
     """
 
     min_m: tuple[float, float, float]
     max_m: tuple[float, float, float]
     shape: tuple[int, int, int]
     inner: float = INNER
+    lattice: Lattice = "cells"
 
     def __post_init__(self) -> None:
         if not all(low < high for low, high in zip(self.min_m, self.max_m, strict=True)):
@@ -62,12 +76,22 @@ class ContractedGrid:
             raise ValueError(f"ContractedGrid: shape must be at least 1 along every axis, got {self.shape}")
         if not 0.0 < self.inner < 1.0:
             raise ValueError(f"ContractedGrid: inner must lie between 0 and 1 (exclusive), got {self.inner}")
+        if self.lattice not in get_args(Lattice):
+            raise ValueError(f"ContractedGrid: lattice must be one of {get_args(Lattice)}, got {self.lattice!r}")
+        if self.lattice == "ends" and min(self.shape) < 2:
+            raise ValueError(f'ContractedGrid: lattice "ends" needs two voxels along every axis, got {self.shape}')
+
+    @property
+    def steps(self) -> tuple[int, int, int]:
+        """Distances between voxels that make up the contracted axes (length 2): n of "cells", n - 1 of "ends"."""
+        x, y, z = self.shape
+        return self.shape if self.lattice == "cells" else (x - 1, y - 1, z - 1)
 
     @property
     def voxel_m(self) -> tuple[float, float, float]:
         """Edge lengths in metres of the voxels inside of the box, the smallest there are."""
-        lows, highs, counts = self.min_m, self.max_m, self.shape
-        x, y, z = ((hi - lo) / (n * self.inner) for lo, hi, n in zip(lows, highs, counts, strict=True))
+        lows, highs = self.min_m, self.max_m
+        x, y, z = ((hi - lo) / (n * self.inner) for lo, hi, n in zip(lows, highs, self.steps, strict=True))
         return (x, y, z)
 
     @property
@@ -78,13 +102,22 @@ class ContractedGrid:
     def centers_m(self, device: torch.device | str = "cpu") -> Float[Tensor, "X Y Z 3"]:
         """Return the centres of the voxels (in contracted coordinates) in the ego frame, in metres."""
         axes = []
-        for low, high, count in zip(self.min_m, self.max_m, self.shape, strict=True):
-            contracted = (2.0 * torch.arange(count, device=device, dtype=torch.float32) + 1.0) / count - 1.0
+        for low, high, count, kept in zip(self.min_m, self.max_m, self.shape, _ENDS_KEPT, strict=True):
+            index = torch.arange(count, device=device, dtype=torch.float32)
+            if self.lattice == "ends":
+                contracted = 2.0 * index.clamp(kept, count - 1 - kept) / (count - 1) - 1.0
+            else:
+                contracted = (2.0 * index + 1.0) / count - 1.0
             axes.append(0.5 * (low + high) + 0.5 * (high - low) * expand(contracted, self.inner))
         return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
 
     def to_index(self, points_ego: Float[Tensor, "*N 3"]) -> Float[Tensor, "*N 3"]:
-        """Return continuous voxel coordinates: voxel i spans [i, i + 1); all of space lies within the grid."""
+        """Return continuous voxel coordinates: voxel i spans [i, i + 1); all of space lies within the grid.
+
+        Of lattice "ends", infinity lies at the centres of the outermost voxels, 0.5 and n - 0.5.
+        """
         low, high = points_ego.new_tensor(self.min_m), points_ego.new_tensor(self.max_m)
         ratio = (2.0 * points_ego - low - high) / (high - low)
-        return 0.5 * (contract(ratio, self.inner) + 1.0) * points_ego.new_tensor(self.shape)
+        steps = points_ego.new_tensor(self.steps)
+        margin = 0.5 * (points_ego.new_tensor(self.shape) - steps)
+        return 0.5 * (contract(ratio, self.inner) + 1.0) * steps + margin

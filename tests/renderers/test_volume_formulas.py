@@ -14,6 +14,7 @@ from gsocc.fields.sdf import SdfField
 from gsocc.geometry.projection import camera_directions
 from gsocc.renderers import build_renderer
 from gsocc.structures import ContractedGrid, VoxelGrid
+from gsocc.structures.contracted_grid import Lattice
 
 CELLS = {"sampling": "cells", "interpolation": "nearest"}
 both = pytest.mark.parametrize("name", ["volume", "volume_cpu"])
@@ -144,6 +145,20 @@ def test_a_contracted_grid_sees_to_infinity(name: str) -> None:
     assert out.opacity.min() > 0.99
     near = build_renderer(name, step_m=0.2, far_m=5.2).render(field, forward_rig((1, 1)))
     assert near.opacity.item() == pytest.approx(-math.expm1(-0.2 * 5.0), abs=1e-4)
+
+
+@pytest.mark.parametrize("lattice", ["cells", "ends"])
+@pytest.mark.parametrize("interpolation", ["trilinear", "nearest"])
+def test_the_kernels_find_voxels_of_either_contracted_lattice(lattice: Lattice, interpolation: str) -> None:
+    """A thin medium, so that every voxel along a ray counts; `volume` asks the grid, the kernels have it built in."""
+    grid = ContractedGrid((-4.3, -4.1, -1.2), (4.0, 4.0, 1.0), (7, 6, 5), lattice=lattice)  # no ray runs in a face
+    generator = torch.Generator().manual_seed(1)
+    density = 0.1 * torch.rand(1, *grid.shape, generator=generator)
+    field = DensityField(grid, density, torch.rand(1, 2, *grid.shape, generator=generator))
+    options = {"sampling": "contracted", "step_m": 0.2, "interpolation": interpolation}
+    one, two = (build_renderer(name, **options).render(field, forward_rig((3, 5))) for name in ("volume", "volume_cpu"))
+    torch.testing.assert_close(two.features, one.features, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(two.depth_sum_m, one.depth_sum_m, atol=1e-4, rtol=1e-4)
 
 
 GRADIENT_RULES: dict[str, RayRule] = {

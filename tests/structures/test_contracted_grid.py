@@ -5,10 +5,13 @@ import torch
 
 from gsocc.geometry.sampling import inside_grid, sample_volume
 from gsocc.structures import OCC3D_GRID, ContractedGrid
-from gsocc.structures.contracted_grid import contract, expand
+from gsocc.structures.contracted_grid import RELEASED_INNER, contract, expand
 
 OCCNERF = ContractedGrid((-40.0, -40.0, -1.0), (40.0, 40.0, 5.4), (300, 300, 24))
 """The grid of OccNeRF and GaussianOcc."""
+
+RELEASED = ContractedGrid((-40.0, -40.0, -1.0), (40.0, 40.0, 5.4), (300, 300, 24), RELEASED_INNER, "ends")
+"""The same as their code has it."""
 
 
 @pytest.mark.parametrize(
@@ -68,9 +71,58 @@ def test_sampling_at_centres_reads_the_voxels() -> None:
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"max_m": (-3.0, 4.0, 1.5)}, "below max_m"), ({"shape": (0, 5, 9)}, "at least 1"), ({"inner": 1.0}, "inner")],
+    [
+        ({"max_m": (-3.0, 4.0, 1.5)}, "below max_m"),
+        ({"shape": (0, 5, 9)}, "at least 1"),
+        ({"inner": 1.0}, "inner"),
+        ({"shape": (1, 5, 9), "lattice": "ends"}, "two voxels"),
+    ],
 )
 def test_grids_that_cannot_be_are_refused(change: dict[str, object], words: str) -> None:
     arguments = {"min_m": (-3.0, -2.0, -1.0), "max_m": (3.0, 4.0, 1.5), "shape": (7, 5, 9), **change}
     with pytest.raises(ValueError, match=words):
         ContractedGrid(**arguments)
+
+
+def test_centres_of_the_released_lattice_are_those_of_the_published_code() -> None:
+    """Figures from running GaussianOcc's code, to the digits that were printed."""
+    centers = RELEASED.centers_m()
+    x = {
+        0: -2013.27, 1: -1016.65, 2: -518.321, 5: -219.329, 10: -119.665, 20: -69.8324, 40: -44.9163, 49: -40.3399,
+        50: -39.9329, 149: -0.2007, 150: 0.2007, 249: 39.9329, 250: 40.3399, 299: 2013.27,
+    }  # fmt: skip
+    for axis, line in ((0, centers[:, 7, 3, 0]), (1, centers[7, :, 3, 1])):
+        got, expected = line[list(x)], torch.tensor(list(x.values()))
+        torch.testing.assert_close(got, expected, atol=1e-4, rtol=3e-5, msg=lambda text, axis=axis: f"{axis}: {text}")
+    z = [
+        -122.063, -5.5332, -2.4666, -1.4444, -0.9304, -0.5130, -0.0956, 0.3217, 0.7391, 1.1565, 1.5739, 1.9913,
+        2.4087, 2.8261, 3.2435, 3.6609, 4.0783, 4.4956, 4.9130, 5.3304, 5.8444, 6.8666, 9.9332, 126.463,
+    ]  # fmt: skip
+    torch.testing.assert_close(centers[9, 9, :, 2], torch.tensor(z), atol=1e-4, rtol=1e-5)
+    assert RELEASED.voxel_m == pytest.approx((0.4013, 0.4013, 0.4174), abs=5e-5)
+    inside = ((centers > torch.tensor(RELEASED.min_m)) & (centers < torch.tensor(RELEASED.max_m))).all(-1)
+    assert int(inside.sum()) == 640_000
+    assert centers.double().norm(dim=-1).max().item() == pytest.approx(2850.0, abs=0.1)
+
+
+def test_sampling_the_released_lattice_aligns_corners() -> None:
+    """A volume that is linear in the index reads the contracted position times (n - 1) / 2, also close to the ends."""
+    grid = ContractedGrid((-3.0, -2.0, -1.0), (3.0, 4.0, 1.5), (7, 5, 9), RELEASED_INNER, "ends")
+    axes = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in grid.shape), indexing="ij")
+    volume = torch.stack(axes)[None]  # (1, 3, 7, 5, 9), each channel its own index
+    points = 4.0 * torch.randn(1, 200, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    points[0, 0] = torch.tensor([1e9, -1e9, 1e9], dtype=torch.float64)
+    low, high = points.new_tensor(grid.min_m), points.new_tensor(grid.max_m)
+    c = contract((points - low) / (high - low) * 2.0 - 1.0, RELEASED_INNER)
+    expected = 0.5 * (c + 1.0) * (points.new_tensor(grid.shape) - 1.0)
+    torch.testing.assert_close(sample_volume(volume, grid, points)[0].T, expected[0], atol=1e-7, rtol=0.0)
+
+
+def test_only_the_outermost_centres_of_the_released_lattice_are_moved() -> None:
+    """Every other voxel is found at its centre; the ends are half a voxel (a twentieth in z) from infinity."""
+    grid = ContractedGrid((-3.0, -2.0, -1.0), (3.0, 4.0, 1.5), (7, 5, 9), RELEASED_INNER, "ends")
+    index = grid.to_index(grid.centers_m())
+    expected = torch.stack(torch.meshgrid(*(torch.arange(n) + 0.5 for n in grid.shape), indexing="ij"), -1)
+    for axis, (count, kept) in enumerate(zip(grid.shape, (0.5, 0.5, 0.05), strict=True)):
+        expected[..., axis] = expected[..., axis].clamp(0.5 + kept, count - 0.5 - kept)
+    torch.testing.assert_close(index, expected, atol=1e-4, rtol=0.0)
