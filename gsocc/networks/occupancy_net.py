@@ -7,10 +7,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gsocc.networks.backbones import Backbone
-from gsocc.networks.lifting import InterpolationLift
-from gsocc.networks.pyramid_head import PyramidHead
+from gsocc.networks.lifting import LIFTS
+from gsocc.networks.pyramid_head import HEADS
 from gsocc.networks.voxel_decoder import VOXEL_DECODERS
 from gsocc.structures.camera_rig import CameraRig
+from gsocc.structures.contracted_grid import ContractedGrid
 from gsocc.structures.voxel_grid import VoxelGrid
 
 
@@ -20,23 +21,31 @@ class OccupancyNet(nn.Module):
     Args:
         backbone: Shared over cameras.
         grid: The voxels.
-        num_classes: Semantic classes K, without free space.
-        pyramid_width: Channels inside the pyramid head.
+        num_classes: Semantic classes K, without free space; 0 for occupancy alone.
+        head: Name in `HEADS`: "pyramid" merges all levels, "upsample" is that of OccNeRF and GaussianOcc.
+        pyramid_width: Channels inside the head; 256 in those two.
         lift_channels: Channels that are lifted. Projecting to few before lifting costs little and saves most of it.
+        lift: Name in `LIFTS`: "half_pixel", or "released" for published weights.
+        voxel_embedding: Multiply the lifted features by a learned factor per voxel and channel, which starts at one
+            (OccNeRF): the network learns what is usually where around the vehicle.
         decoder: Name in `VOXEL_DECODERS`.
         initial_occupancy: Probability that a voxel is solid before training. Too high hides everything behind the
-            first voxels; below 1/255 nothing is drawn and nothing is learned.
+            first voxels; below 1/255 nothing is drawn and nothing is learned. At 0.5 nothing is added to the decoder's
+            output, as in OccNeRF and GaussianOcc.
         logit_gain: Factor on the raw free-space output, which speeds up the road from fog to surfaces.
     """
 
     def __init__(
         self,
         backbone: Backbone,
-        grid: VoxelGrid,
+        grid: VoxelGrid | ContractedGrid,
         *,
         num_classes: int,
+        head: str = "pyramid",
         pyramid_width: int = 64,
         lift_channels: int = 64,
+        lift: str = "half_pixel",
+        voxel_embedding: bool = False,
         decoder: str = "hourglass3d",
         initial_occupancy: float = 0.05,
         logit_gain: float = 1.0,
@@ -44,12 +53,14 @@ class OccupancyNet(nn.Module):
         super().__init__()
         if not 1 / 255 < initial_occupancy < 1:
             raise ValueError(f"OccupancyNet: initial_occupancy must be in (1/255, 1), got {initial_occupancy}")
-        if decoder not in VOXEL_DECODERS:
-            raise ValueError(f"OccupancyNet: decoder must be one of {sorted(VOXEL_DECODERS)}, got {decoder!r}")
+        for option, name, known in (("head", head, HEADS), ("lift", lift, LIFTS), ("decoder", decoder, VOXEL_DECODERS)):
+            if name not in known:
+                raise ValueError(f"OccupancyNet: {option} must be one of {sorted(known)}, got {name!r}")
         self.grid = grid
         self.backbone = backbone
-        self.pyramid = PyramidHead(backbone.channels, pyramid_width, lift_channels)
-        self.lift = InterpolationLift(grid)
+        self.pyramid = HEADS[head](backbone.channels, pyramid_width, lift_channels)
+        self.lift = LIFTS[lift](grid)
+        self.voxel_embedding = nn.Parameter(torch.ones(1, lift_channels, *grid.shape)) if voxel_embedding else None
         self.decoder = VOXEL_DECODERS[decoder](grid, lift_channels, num_classes + 1)
         self.logit_gain = logit_gain
         self.free_bias = math.log((1 - initial_occupancy) / initial_occupancy)
@@ -72,6 +83,9 @@ class OccupancyNet(nn.Module):
         batch, views, _, height, width = images.shape
         maps = self.pyramid(self.backbone(images.flatten(0, 1))).unflatten(0, (batch, views))
         rig = CameraRig(intrinsics, cam_to_ego, (height, width))
-        raw = self.decoder(self.lift(maps.float(), rig))
+        voxels = self.lift(maps.float(), rig)
+        if self.voxel_embedding is not None:
+            voxels = voxels * self.voxel_embedding
+        raw = self.decoder(voxels)
         free = raw[:, -1:] * self.logit_gain + self.free_bias
         return torch.cat([raw[:, :-1], free], 1).float()

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gsocc.networks.backbones import group_norm
+from gsocc.structures.contracted_grid import ContractedGrid
 from gsocc.structures.voxel_grid import VoxelGrid
 
 
@@ -21,7 +22,11 @@ class BevUnet(nn.Module):
     coordinates: Tensor
 
     def __init__(
-        self, grid: VoxelGrid, in_channels: int, out_channels: int, widths: tuple[int, ...] = (64, 96, 128)
+        self,
+        grid: VoxelGrid | ContractedGrid,
+        in_channels: int,
+        out_channels: int,
+        widths: tuple[int, ...] = (64, 96, 128),
     ) -> None:
         super().__init__()
         self.num_heights = grid.shape[2]
@@ -36,7 +41,12 @@ class BevUnet(nn.Module):
         self.read_out = nn.Sequential(
             nn.Conv3d(column + in_channels, 16, 1), nn.ReLU(inplace=True), nn.Conv3d(16, out_channels, 1)
         )
-        xy = grid.centers_m()[:, :, 0, :2] / max(abs(v) for v in (*grid.min_m[:2], *grid.max_m[:2]))
+        # Of a contracted grid in contracted coordinates: its outermost centres lie kilometres away.
+        if isinstance(grid, VoxelGrid):
+            xy = grid.centers_m()[:, :, 0, :2] / max(abs(v) for v in (*grid.min_m[:2], *grid.max_m[:2]))
+        else:
+            axes = [(2 * torch.arange(n) + 1) / n - 1 for n in grid.shape[:2]]
+            xy = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
         coordinates = torch.cat([xy, xy.norm(dim=-1, keepdim=True)], -1).permute(2, 0, 1)[None]
         self.register_buffer("coordinates", coordinates, persistent=False)  # (1, 3, X, Y)
 
@@ -70,7 +80,7 @@ class Hourglass3d(nn.Module):
     outputs are normalised. The grid must be divisible by 4 along every axis.
     """
 
-    def __init__(self, grid: VoxelGrid, in_channels: int, out_channels: int, width: int = 32) -> None:
+    def __init__(self, grid: VoxelGrid | ContractedGrid, in_channels: int, out_channels: int, width: int = 32) -> None:
         super().__init__()
         if any(n % 4 for n in grid.shape):
             raise ValueError(f"Hourglass3d: the grid must be divisible by 4 along every axis, got {grid.shape}")

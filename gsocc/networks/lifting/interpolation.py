@@ -1,6 +1,5 @@
 """Lifting by interpolation: every voxel centre reads the feature maps of the cameras that see it."""
 
-from collections import OrderedDict
 from dataclasses import dataclass
 
 import torch
@@ -10,10 +9,10 @@ from torch import Tensor, nn
 
 from gsocc.geometry.projection import project
 from gsocc.geometry.se3 import invert_rigid, transform_points
+from gsocc.networks.lifting.rig_cache import RigCache
 from gsocc.structures.camera_rig import CameraRig
+from gsocc.structures.contracted_grid import ContractedGrid
 from gsocc.structures.voxel_grid import VoxelGrid
-
-_MAX_CACHED_RIGS = 64
 
 
 @dataclass(frozen=True)
@@ -23,6 +22,11 @@ class _LiftMatrix:
     columns: Int[Tensor, " M"]  # flat feature pixel (view, v, u)
     weights: Float[Tensor, " M"]
     row_starts: Int[Tensor, " N"]
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of the three."""
+        return sum(part.nbytes for part in (self.columns, self.weights, self.row_starts))
 
 
 class InterpolationLift(nn.Module):
@@ -34,10 +38,10 @@ class InterpolationLift(nn.Module):
     corner-origin pixel convention up to the image border (see docs/conventions.md).
     """
 
-    def __init__(self, grid: VoxelGrid) -> None:
+    def __init__(self, grid: VoxelGrid | ContractedGrid) -> None:
         super().__init__()
         self.grid = grid
-        self._cache: OrderedDict[tuple[object, ...], _LiftMatrix] = OrderedDict()
+        self._matrices = RigCache(lambda rig: build_lift_matrix(grid, rig))
 
     def forward(self, features: Float[Tensor, "B V C h w"], rig: CameraRig) -> Float[Tensor, "B C X Y Z"]:
         """Lift feature maps whose pixel grid covers the images of `rig`.
@@ -50,7 +54,7 @@ class InterpolationLift(nn.Module):
         rig = rig.resized((height, width))
         lifted = []
         for b, maps in enumerate(features):
-            matrix = self._matrix(rig.item(b))
+            matrix = self._matrices(rig.item(b))
             table = maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])  # (V h w, C)
             rows = F.embedding_bag(
                 matrix.columns,
@@ -62,20 +66,9 @@ class InterpolationLift(nn.Module):
             lifted.append(rows.t().unflatten(-1, self.grid.shape))
         return torch.stack(lifted)
 
-    def _matrix(self, rig: CameraRig) -> _LiftMatrix:
-        values = torch.cat([rig.intrinsics.flatten(), rig.cam_to_ego.flatten()])
-        key = (rig.image_size, str(values.device), values.cpu().numpy().tobytes())
-        if key in self._cache:
-            self._cache.move_to_end(key)
-        else:
-            self._cache[key] = build_lift_matrix(self.grid, rig)
-            if len(self._cache) > _MAX_CACHED_RIGS:
-                self._cache.popitem(last=False)
-        return self._cache[key]
-
 
 @torch.no_grad()
-def build_lift_matrix(grid: VoxelGrid, rig: CameraRig) -> _LiftMatrix:
+def build_lift_matrix(grid: VoxelGrid | ContractedGrid, rig: CameraRig) -> _LiftMatrix:
     """Build the sparse matrix of a rig (batch of one) whose image size is the feature size."""
     height, width = rig.image_size
     centers = grid.centers_m(rig.intrinsics.device).reshape(1, -1, 3)  # (1, N, 3)
