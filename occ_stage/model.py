@@ -18,7 +18,8 @@ from occ_stage.config import ModelConfig, OccConfig, RendererConfig
 
 def build_grid(config: OccConfig) -> VoxelGrid:
     """Build the voxel grid of a run."""
-    return VoxelGrid(config.grid.min_m, config.grid.shape, config.grid.voxel_m)
+    grid = config.grid
+    return VoxelGrid(grid.min_m, grid.shape, grid.voxel_m or (0.4, 0.4, 0.4))
 
 
 def build_model(config: OccConfig) -> OccupancyNet:
