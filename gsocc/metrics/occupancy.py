@@ -15,6 +15,7 @@ from torchmetrics import Metric
 
 from gsocc.labels import FREE, NUM_OCC3D_LABELS, OCC3D_15, OCC3D_17, OCC3D_CLASSES
 from gsocc.metrics.names import MaskName, metric_name, voxel_mask
+from gsocc.metrics.ssc import ssc_scores
 from gsocc.structures import OccupancyLabels
 
 ClassSet = Literal["17", "15", "present"]
@@ -60,7 +61,8 @@ class OccupancyMetric(Metric):
     - `occ3d/camera/17:miou`, `occ3d/camera/15:miou`, `occ3d/camera/present:miou`: see `mean_iou` for absent
       classes;
     - `occ3d/camera/17:iou/<class>`: one per class, NaN where neither truth nor prediction hold it;
-    - `occ3d/camera:precision`, `occ3d/camera:recall`: of occupied voxels.
+    - `occ3d/camera:precision`, `occ3d/camera:recall`: of occupied voxels;
+    - `occ3d/camera/ssc:iou`, `:precision`, `:recall`, `:miou`: see `ssc_scores`.
 
     Truth outside 0..17 under the mask is not counted, as in the published evaluators.
     """
@@ -115,4 +117,4 @@ class OccupancyMetric(Metric):
             scores[metric_name(f"{protocol}/{classes}", "miou")] = mean_iou(confusion, classes)
         for name, iou in zip(OCC3D_CLASSES, class_iou(confusion).tolist(), strict=False):
             scores[metric_name(f"{protocol}/17", f"iou/{name}")] = iou
-        return scores
+        return scores | {metric_name(f"{protocol}/ssc", k): v for k, v in ssc_scores(confusion).items()}

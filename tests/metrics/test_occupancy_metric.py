@@ -119,7 +119,7 @@ def test_the_suite_names_every_number_with_its_protocol() -> None:
     assert all(split_name(name)[0].startswith("occ3d/camera") for name in scores.metrics)
     assert len(scores.ground_layers) == TINY_GRID.shape[2]
     suite.reset()
-    assert int(suite.occupancy.confusion.sum()) == 0
+    assert int(suite.counters[0].confusion.sum()) == 0
 
 
 @pytest.mark.parametrize("bad", ["miou", ":miou", "occ3d:", "a:b:c", "occ3d/camera: iou"])

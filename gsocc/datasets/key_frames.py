@@ -1,0 +1,62 @@
+"""Key frames of an index without their images: poses of a scene and LiDAR scans, for scores that read no labels."""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Float64
+
+from gsocc.datasets.index import SurroundIndex, pose_matrix
+from gsocc.datasets.lidar import read_lidar
+from gsocc.errors import DataError
+from gsocc.structures.key_frame import KeyFrame
+
+
+class KeyFrameReader:
+    """Reads poses and scans by token.
+
+    Args:
+        index: The index of the data set.
+        root: The folder that LiDAR files lie below.
+    """
+
+    def __init__(self, index: SurroundIndex, root: Path) -> None:
+        self.index, self.root = index, Path(root)
+        self._rows = {index.token(row): row for row in range(len(index))}
+        self._first = np.searchsorted(index.sample_scene, np.arange(len(index.scene_names) + 1))
+
+    def __contains__(self, token: str) -> bool:
+        return token in self._rows
+
+    def read(self, token: str, *, with_scan: bool = False) -> KeyFrame:
+        """Return a key frame, with its LiDAR returns where `with_scan` says so.
+
+        Raises:
+            DataError: Where the index does not hold the key frame, was built without LiDAR, or its scan is missing.
+        """
+        if token not in self._rows:
+            raise DataError(f"{token}: not a key frame of {self.index.source.dataset} {self.index.source.version}")
+        if "lidar" in self.index.source.skipped:
+            raise DataError("the index was built without LiDAR, whose poses and scans this score reads; build it again")
+        row = self._rows[token]
+        index = self.index
+        lidar_to_ego = pose_matrix(index.lidar_to_ego[row])
+        previous = int(index.sample_prev[row])
+        return KeyFrame(
+            token=token,
+            scene=index.scene(row),
+            previous=index.token(previous) if previous >= 0 else "",
+            ego_to_global=pose_matrix(index.lidar_ego_to_global[row]),
+            scene_lidar_to_ego=self._scene_lidar_to_ego(row),
+            origin_m=lidar_to_ego[:3, 3].copy(),
+            points_ego=self._points_ego(row, lidar_to_ego) if with_scan else None,
+        )
+
+    def _scene_lidar_to_ego(self, row: int) -> Float64[np.ndarray, "S 4 4"]:
+        scene = int(self.index.sample_scene[row])
+        rows = slice(int(self._first[scene]), int(self._first[scene + 1]))  # rows are ordered by scene and time
+        lidar_to_global = pose_matrix(self.index.lidar_ego_to_global[rows]) @ pose_matrix(self.index.lidar_to_ego[rows])
+        return np.linalg.inv(pose_matrix(self.index.lidar_ego_to_global[row])) @ lidar_to_global
+
+    def _points_ego(self, row: int, lidar_to_ego: Float64[np.ndarray, "4 4"]) -> Float[np.ndarray, "N 3"]:
+        points = read_lidar(self.root / self.index.lidar_file[row].decode()).astype(np.float64)
+        return points @ lidar_to_ego[:3, :3].T + lidar_to_ego[:3, 3]

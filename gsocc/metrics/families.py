@@ -1,0 +1,135 @@
+"""What counts: one object per family of protocols, fed with a batch, giving every number that its counts hold."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, get_args
+
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+from torchmetrics import Metric
+
+from gsocc.metrics.above_ground import AboveGroundMetric, GroundLayersMetric, ground_layer_scores
+from gsocc.metrics.depth import DepthMetric
+from gsocc.metrics.frames import FramePrediction, FrameTruth, Need
+from gsocc.metrics.names import MaskName
+from gsocc.metrics.occupancy import OccupancyMetric
+from gsocc.metrics.selfocc import SelfOccMetric
+from gsocc.structures import OccupancyLabels, VoxelGrid
+
+
+@dataclass(frozen=True)
+class SuiteSettings:
+    """What families are built from.
+
+    Attributes:
+        grid: Lattice of predictions and truth.
+        ground_z_m: Height of the ground.
+        camera_names: Names of the V cameras; only depth needs them.
+    """
+
+    grid: VoxelGrid
+    ground_z_m: float = 0.0
+    camera_names: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Family:
+    """How a metric is built, fed and read.
+
+    Attributes:
+        needs: What predictions and truth have to hold.
+        build: Makes the metric.
+        update: Counts one batch.
+        scores: Reads every number off the counts, by full name.
+    """
+
+    needs: frozenset[Need]
+    build: Callable[[SuiteSettings], Metric]
+    update: Callable[[Any, FramePrediction, FrameTruth], None]
+    scores: Callable[[Any], dict[str, float]]
+
+
+def _volume(prediction: FramePrediction, truth: FrameTruth) -> tuple[UInt8[Tensor, "B X Y Z"], OccupancyLabels]:
+    assert prediction.semantics is not None
+    assert truth.labels is not None
+    return prediction.semantics, truth.labels
+
+
+def _update_volume(metric: Any, prediction: FramePrediction, truth: FrameTruth) -> None:
+    metric.update(*_volume(prediction, truth))
+
+
+def _occupancy(mask: MaskName, _: SuiteSettings) -> Metric:
+    return OccupancyMetric(mask)
+
+
+def _compute(metric: Any) -> dict[str, float]:
+    scores: dict[str, float] = metric.compute()
+    return scores
+
+
+_VOLUME: frozenset[Need] = frozenset(("semantics", "labels"))
+
+
+def _above(mask: MaskName, range_m: float | None, tolerance_m: float) -> Family:
+    def build(settings: SuiteSettings) -> Metric:
+        return AboveGroundMetric(range_m, tolerance_m, settings.grid, mask, settings.ground_z_m)
+
+    return Family(_VOLUME, build, _update_volume, _compute)
+
+
+def _layers(mask: MaskName) -> Family:
+    def update(metric: GroundLayersMetric, prediction: FramePrediction, truth: FrameTruth) -> None:
+        semantics, labels = _volume(prediction, truth)
+        assert prediction.occupancy is not None
+        metric.update(prediction.occupancy, semantics, labels)
+
+    def scores(metric: GroundLayersMetric) -> dict[str, float]:
+        return ground_layer_scores(metric.compute(), mask, metric.ground_z_m)
+
+    return Family(_VOLUME, lambda s: GroundLayersMetric(s.grid, mask, s.ground_z_m), update, scores)
+
+
+def visible_depth(depth_m: Float[Tensor, "B V H W"], self_mask: Bool[Tensor, "B V h w"]) -> Float[Tensor, "B V H W"]:
+    """Return depth truth without the pixels that show the vehicle; the mask is scaled to it by nearest neighbour."""
+    mask = F.interpolate(self_mask.float(), depth_m.shape[-2:], mode="nearest")
+    return depth_m * (mask > 0)
+
+
+def _depth(name: str, max_m: float, *, rounded: bool, masked: bool) -> Family:
+    def update(metric: DepthMetric, prediction: FramePrediction, truth: FrameTruth) -> None:
+        depth_m = truth.lidar_depth_round_m if rounded else truth.lidar_depth_m
+        assert depth_m is not None
+        assert prediction.depth_m is not None
+        if masked:
+            assert truth.self_mask is not None
+            depth_m = visible_depth(depth_m, truth.self_mask)
+        metric.update(prediction.depth_m, depth_m)
+
+    needs: set[Need] = {"rendered_depth", "lidar_depth_round" if rounded else "lidar_depth"}
+    if masked:
+        needs.add("self_mask")
+    return Family(frozenset(needs), lambda s: DepthMetric(s.camera_names, max_m=max_m, protocol=name), update, _compute)
+
+
+def _families() -> dict[str, Family]:
+    families = {"selfocc": Family(_VOLUME, lambda _: SelfOccMetric(), _update_volume, _compute)}
+    for mask in get_args(MaskName):
+        families |= {
+            f"confusion/{mask}": Family(_VOLUME, partial(_occupancy, mask), _update_volume, _compute),
+            f"above/{mask}/16m": _above(mask, 16.0, 0.0),
+            f"above/{mask}/16m/0.8m": _above(mask, 16.0, 0.8),
+            f"above/{mask}/all": _above(mask, None, 0.0),
+            f"layers/{mask}": _layers(mask),
+        }
+    for start, max_m in (("depth/nuscenes/80m", 80.0), ("depth/ddad/200m", 200.0)):
+        for projection in ("", "/round"):
+            for part in ("", "/self_mask"):
+                name = f"{start}{projection}{part}"
+                families[name] = _depth(name, max_m, rounded=bool(projection), masked=bool(part))
+    return families
+
+
+FAMILIES: dict[str, Family] = _families()

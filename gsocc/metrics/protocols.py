@@ -1,0 +1,116 @@
+"""Every protocol by name: the only registry of what can be scored.
+
+A protocol says which voxels or pixels count, what they are held against and what is averaged; a number is called
+`<protocol>:<metric>`. Several protocols share one pass over the counts: a *family* is an object that counts once and
+gives the numbers of all protocols that can be read off its counts (`gsocc.metrics.families`).
+"""
+
+import difflib
+from dataclasses import dataclass
+from typing import get_args
+
+from gsocc.errors import UserError
+from gsocc.metrics.names import MaskName, describe_protocol
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A named way to score.
+
+    Attributes:
+        name: What numbers carry before the colon.
+        families: Keys of `gsocc.metrics.families.FAMILIES` whose counts the numbers are read off.
+        used_by: Where the protocol comes from, and which published numbers follow it.
+        dataset: Name of the data set whose depth it wants; "" where any does.
+        flaw: What is wrong with it, where it exists only to reproduce published numbers.
+    """
+
+    name: str
+    families: tuple[str, ...]
+    used_by: str
+    dataset: str = ""
+    flaw: str = ""
+
+    @property
+    def description(self) -> str:
+        """What the name says, in words, and what is wrong with it."""
+        words = describe_protocol(self.name)
+        return f"{words} (flawed: {self.flaw})" if self.flaw else words
+
+
+_MASK_USERS: dict[MaskName, str] = {
+    "camera": "Occ3D; SelfOcc, RenderOcc, LangOcc, GaussTR, FlashOcc",
+    "camera_lidar": "OccNeRF and GaussianOcc releases",
+    "none": "tables 'without camera mask', such as EasyOcc's second column",
+}
+
+
+def _occ3d() -> list[Protocol]:
+    protocols = []
+    for mask in get_args(MaskName):
+        name, confusion, users = f"occ3d/{mask}", f"confusion/{mask}", _MASK_USERS[mask]
+        above, near, tolerant = (f"above/{mask}/{kind}" for kind in ("all", "16m", "16m/0.8m"))
+        protocols += [
+            Protocol(name, (confusion, above, f"layers/{mask}"), f"{users}; above-ground scores are this toolkit's"),
+            Protocol(f"{name}/17", (confusion,), f"{users}: 'mIoU'"),
+            Protocol(f"{name}/15", (confusion,), f"{users}: 'mIoU*', or 'mIoU without others'"),
+            Protocol(f"{name}/present", (confusion,), "this toolkit, for few frames"),
+            Protocol(f"{name}/ssc", (confusion,), "semantic scene completion: SSCNet, MonoScene"),
+            Protocol(f"{name}/16m", (near,), "this toolkit"),
+            Protocol(f"{name}/16m/0.8m", (tolerant,), "this toolkit"),
+        ]
+    return protocols
+
+
+def _depth(dataset: str, limit_m: int, users: str) -> list[Protocol]:
+    protocols = []
+    for projection in ("", "/round"):
+        for mask in ("", "/self_mask"):
+            family = f"depth/{dataset}/{limit_m}m{projection}{mask}"
+            protocols += [
+                Protocol(family, (family,), users if not mask else "this toolkit", dataset),
+                Protocol(f"{family}/median", (family,), "scale-ambiguous rows of the same tables", dataset),
+            ]
+    return protocols
+
+
+PROTOCOLS: dict[str, Protocol] = {
+    protocol.name: protocol
+    for protocol in [
+        *_occ3d(),
+        Protocol("occ3d/selfocc", ("selfocc",), "SelfOcc"),
+        *_depth("nuscenes", 80, "SurroundDepth, VFDepth, OccNeRF, GaussianOcc"),
+        *_depth("ddad", 200, "SurroundDepth, VFDepth, GaussianOcc"),
+    ]
+}
+
+STREET: tuple[str, ...] = (
+    "occ3d/camera",
+    "occ3d/camera/17",
+    "occ3d/camera/15",
+    "occ3d/camera/present",
+    "occ3d/camera/16m",
+    "occ3d/camera/16m/0.8m",
+)
+"""What every report shows of occupancy."""
+
+RUN: tuple[str, ...] = (*STREET, "depth/nuscenes/80m", "depth/nuscenes/80m/median")
+"""What a run is scored by unless told otherwise."""
+
+
+def parse_protocols(text: str) -> tuple[str, ...]:
+    """Return the protocols that a comma-separated list names, each once, in its order.
+
+    Raises:
+        UserError: Where a name is empty or unknown; the message holds the nearest names and all that are known.
+    """
+    names = [part.strip() for part in text.split(",")]
+    for name in names:
+        if name not in PROTOCOLS:
+            near = difflib.get_close_matches(name, PROTOCOLS, n=2, cutoff=0.5)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise UserError(
+                f"--protocol: expected names of protocols separated by commas, got {name!r}{hint}\n"
+                f"known protocols: {', '.join(PROTOCOLS)}"
+            )
+    return tuple(dict.fromkeys(names))
