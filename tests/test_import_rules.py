@@ -24,7 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "datasets": {"structures", "geometry", "kernels"},
     "fields": {"structures", "geometry"},
     "losses": {"structures", "geometry"},
-    "metrics": {"structures", "geometry"},
+    "metrics": {"structures", "geometry", "kernels"},
     "networks": {"structures", "geometry", "fields"},
     "renderers": {"structures", "geometry", "fields.base", "fields.ray_rules", "kernels"},
     "engine": set(),

@@ -16,6 +16,7 @@ from gsocc.metrics.depth import DEPTH_SCORES, DepthMetric
 from gsocc.metrics.names import metric_name, split_name
 from gsocc.metrics.occupancy import OccupancyMetric
 from gsocc.metrics.pose import MOTION_SCORES, EgoMotionMetric, TrajectoryMetric, trajectory_scale
+from gsocc.metrics.ray_iou import RayIouMetric, cast_labels, lidar_origins
 from gsocc.metrics.suite import OccupancyScores, OccupancySuite
 from gsocc.metrics.threshold import ThresholdChoice, ThresholdSweep
 
@@ -32,16 +33,19 @@ __all__ = [
     "OccupancyMetric",
     "OccupancyScores",
     "OccupancySuite",
+    "RayIouMetric",
     "ThresholdChoice",
     "ThresholdSweep",
     "TrajectoryMetric",
     "all_free",
     "all_occupied",
     "best_ground_plane_cap",
+    "cast_labels",
     "ground_layer_scores",
     "ground_level_m",
     "ground_plane",
     "ground_plane_depth",
+    "lidar_origins",
     "metric_name",
     "split_name",
     "trajectory_scale",
