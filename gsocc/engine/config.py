@@ -18,6 +18,7 @@ class TrainConfig(Config):
         steps: Optimiser steps of the whole run.
         batch_size: Samples per step and process.
         learning_rate: Of AdamW, at its highest.
+        learning_rates: In its place for weights named like a key or below it, as "decoder"; the schedule is the same.
         weight_decay: Of AdamW, on matrices and kernels; biases and norms decay not.
         warmup_steps: Steps in which the rate grows linearly from nothing.
         schedule: What follows the warm-up: "cosine" down to zero, "constant", or "step", a fall to a tenth.
@@ -35,11 +36,13 @@ class TrainConfig(Config):
         best_metric: Name among the validation metrics whose best checkpoint is kept; None keeps only `last`.
         best_mode: Whether a higher ("max") or lower ("min") `best_metric` is better.
         unused_parameters: Over several processes: whether some weights may get no gradient in a step.
+        sync_batch_norm: Over several GPUs: batch normalisation sees the samples of all of them.
     """
 
     steps: Positive
     batch_size: Positive = 1
     learning_rate: float = Field(default=1e-4, gt=0)
+    learning_rates: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     weight_decay: float = Field(default=0.01, ge=0)
     warmup_steps: Count = 0
     schedule: Literal["cosine", "constant", "step"] = "cosine"
@@ -57,6 +60,7 @@ class TrainConfig(Config):
     best_metric: str | None = None
     best_mode: Literal["max", "min"] = "max"
     unused_parameters: bool = False
+    sync_batch_norm: bool = False
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:

@@ -152,7 +152,9 @@ class _Trainer:
         self.processes, self.config, self.run, self.objective = processes, config, run, objective
         self.validate, self.panels = validate, panels
         self.plain = model
-        optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=config.learning_rate)
+        if config.sync_batch_norm and processes.count > 1 and processes.device.type == "cuda":
+            nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        optimizer = torch.optim.AdamW(_parameter_groups(model, config), lr=config.learning_rate)
         self.model, self.optimizer = processes.setup(model, optimizer)
         self.step = 0
         self.best_step: int | None = None
@@ -217,7 +219,7 @@ class _Trainer:
         tokens = batch_tokens(batch)
         seed_everything(config.seed, process_rank(), self.step)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(config, self.step)
+            group["lr"] = learning_rate(config, self.step) * group.get("rate_factor", 1.0)
         if hasattr(self.objective, "set_step"):
             self.objective.set_step(self.step)
         report = self.objective(self.model, batch)
@@ -341,9 +343,23 @@ class _Trainer:
         return FitResult(self.step, seconds, cpu, wait, self.best_step, self.best_value, history)
 
 
-def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    trained = [weight for weight in model.parameters() if weight.requires_grad]
-    matrices = [weight for weight in trained if weight.ndim > 1]
-    vectors = [weight for weight in trained if weight.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+def _parameter_groups(model: nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
+    """Split weights by learning rate, and within one by whether they decay."""
+    found: dict[str | None, list[nn.Parameter]] = {None: [], **{prefix: [] for prefix in config.learning_rates}}
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            prefixes = [p for p in config.learning_rates if name == p or name.startswith(f"{p}.")]
+            found[max(prefixes, key=len, default=None)].append(weight)
+    groups: list[dict[str, Any]] = []
+    for prefix, weights in found.items():
+        if prefix is not None and not weights:
+            raise ConfigError(
+                f"training.learning_rates: no trained weight's name starts with {prefix!r}; the network has "
+                f"{', '.join(dict.fromkeys(name.split('.')[0] for name, _ in model.named_parameters()))}"
+            )
+        factor = 1.0 if prefix is None else config.learning_rates[prefix] / config.learning_rate
+        matrices = [weight for weight in weights if weight.ndim > 1]
+        vectors = [weight for weight in weights if weight.ndim <= 1]
+        groups.append({"params": matrices, "weight_decay": config.weight_decay, "rate_factor": factor})
+        groups.append({"params": vectors, "weight_decay": 0.0, "rate_factor": factor})
     return [group for group in groups if group["params"]]
