@@ -34,6 +34,16 @@ def twist_to_motion(twist: Float[Tensor, "*N 6"]) -> Float[Tensor, "*N 4 4"]:
     return torch.cat([top, bottom], -2)
 
 
+def axis_angle_to_motion(values: Float[Tensor, "*N 6"]) -> Float[Tensor, "*N 4 4"]:
+    """Return the motion ``x -> R(w) x + t`` of (tx, ty, tz, wx, wy, wz), as monodepth2's lineage writes its poses.
+
+    Unlike a twist's, the translation is not bent by the rotation; the two agree to first order.
+    """
+    turned = twist_to_motion(values)
+    top = torch.cat([turned[..., :3, :3], values[..., :3, None]], -1)
+    return torch.cat([top, turned[..., 3:, :]], -2)
+
+
 def motion_to_twist(motion: Float[Tensor, "*N 4 4"]) -> Float[Tensor, "*N 6"]:
     """Return log(motion), for rotations by less than pi."""
     rotation = motion[..., :3, :3]

@@ -29,6 +29,12 @@ SWINS: dict[str, tuple[int, list[int], list[int], int]] = {
     "swin_base": (128, [2, 2, 18, 2], [4, 8, 16, 32], 7),
 }
 
+# name -> mean and standard deviation per colour: what the published weights of a lineage expect.
+IMAGE_STATISTICS: dict[str, tuple[list[float], list[float]]] = {
+    "imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+    "monodepth2": ([0.45] * 3, [0.225] * 3),
+}
+
 
 class Backbone(nn.Module):
     """A pyramid of features at strides 4, 8, 16, ... of an image.
@@ -40,13 +46,13 @@ class Backbone(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, channels: list[int]) -> None:
+    def __init__(self, network: nn.Module, channels: list[int], statistics: str = "imagenet") -> None:
         super().__init__()
         self.network = network
         self.channels = channels
-        # ImageNet statistics: what the published weights expect, and a fair scaling for any others.
-        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1), persistent=False)
+        mean, std = IMAGE_STATISTICS[statistics]
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
     def normalised(self, images: Tensor) -> Tensor:
         """Return RGB images (N, 3, H, W) in [0, 1] as the network's weights expect them."""
@@ -71,6 +77,7 @@ def build_backbone(
     norm: str = "batch",
     extra_channels: int = 0,
     second_image: bool = False,
+    statistics: str = "imagenet",
 ) -> Backbone:
     """Build a backbone.
 
@@ -83,6 +90,7 @@ def build_backbone(
             not drowned.
         second_image: The first three extra channels are another image: its weights are those of the colours, and
             both are halved, as the published pose networks start from ImageNet.
+        statistics: Name in `IMAGE_STATISTICS`: how images are normalised.
 
     Raises:
         UserError: For an unknown name, or weights of another network.
@@ -132,7 +140,7 @@ def build_backbone(
         raise UserError(f"backbone norm: expected batch or group, got {norm!r}")
     if extra_channels:
         _widen_input(network, extra_channels, second_image)
-    return Backbone(network, list(network.channels))
+    return Backbone(network, list(network.channels), statistics)
 
 
 def group_norm(channels: int) -> nn.GroupNorm:

@@ -25,7 +25,8 @@ class DepthConfig(Config):
     """The depth network.
 
     Attributes:
-        backbone: A name in `RESNETS` or `SWINS`, or a local folder of transformers.
+        backbone: A name in `RESNETS` or `SWINS`, or a local folder of transformers; None where there is no depth
+            network, as in the published checkpoints, which hold that of the pose alone.
         backbone_weights: torchvision's ImageNet .pth, for a ResNet.
         backbone_levels: Levels of the backbone, from stride 4 on.
         norm: Normalisation of a ResNet: "batch", or "group" for batches of one rig.
@@ -37,7 +38,7 @@ class DepthConfig(Config):
         scale_map: Also predict Gaussian sizes, for `gsp.scale: learned`.
     """
 
-    backbone: str = "resnet50"
+    backbone: str | None = "resnet50"
     backbone_weights: Path | None = None
     backbone_levels: int = Field(default=4, ge=1, le=4)
     norm: Literal["batch", "group"] = "batch"
@@ -60,6 +61,8 @@ class PoseConfig(Config):
         width: Of "flow": channels after the first convolution; of "stacked": channels of the decoder.
         translation_scale: Factor on the raw translation; 0.01 in the paper's lineage, far from a metre at first.
         rotation_scale: Factor on the raw rotation; small, so that rotation does not explain what translation should.
+        image_statistics: Of "stacked": a name in `IMAGE_STATISTICS`; the published weights expect "monodepth2".
+        twist: Of "stacked": read the output as a twist; the published weights expect false, see `StackedPoseNet`.
         readout: What `predict_motion` gives: the network's motion, or the one that fits flow and predicted depth best.
     """
 
@@ -70,6 +73,8 @@ class PoseConfig(Config):
     width: int = Field(default=256, ge=4)
     translation_scale: float = Field(default=0.01, gt=0)
     rotation_scale: float = Field(default=0.01, gt=0)
+    image_statistics: Literal["imagenet", "monodepth2"] = "imagenet"
+    twist: bool = True
     readout: Literal["network", "geometric"] = "network"
 
 
@@ -107,21 +112,7 @@ class PoseDepthNet(nn.Module):
         self.config = config
         depth, pose = config.depth, config.pose
         self.extra_channels = 3 * depth.rays + 4 * depth.flow
-        backbone = build_backbone(
-            depth.backbone,
-            levels=depth.backbone_levels,
-            weights=depth.backbone_weights,
-            norm=depth.norm,
-            extra_channels=self.extra_channels,
-        )
-        self.depth_net = DepthNet(
-            backbone,
-            extra_channels=self.extra_channels,
-            initial_depth_m=depth.initial_depth_m,
-            min_depth_m=depth.min_depth_m,
-            max_depth_m=depth.max_depth_m,
-            scale_map=depth.scale_map,
-        )
+        self.depth_net = None if depth.backbone is None else _build_depth_net(depth, self.extra_channels)
         scales: dict[str, Any] = {
             "width": pose.width,
             "translation_scale": pose.translation_scale,
@@ -138,8 +129,9 @@ class PoseDepthNet(nn.Module):
                 norm=pose.norm,
                 extra_channels=3,
                 second_image=True,
+                statistics=pose.image_statistics,
             )
-            self.pose_net = StackedPoseNet(stacked, **scales)
+            self.pose_net = StackedPoseNet(stacked, **scales, twist=pose.twist)
 
     def forward(
         self,
@@ -235,6 +227,11 @@ class PoseDepthNet(nn.Module):
     def _depth(
         self, images: Tensor, rig: CameraRig, flow_px: Tensor | None
     ) -> tuple[Float[Tensor, "B V H W"], Float[Tensor, "B V H W"] | None]:
+        if self.depth_net is None:
+            raise UserError(
+                "model.depth.backbone: this checkpoint holds a pose network alone, which knows no depth; "
+                "read its motion (model.pose.readout: network), or train both networks with `gsocc train pose`"
+            )
         batch, views = images.shape[:2]
         parts = []
         if self.config.depth.rays:
@@ -252,6 +249,25 @@ class PoseDepthNet(nn.Module):
         if flow_px is None:
             raise UserError(f"model.{option} needs optical flow, but the samples carry none; wrap the data in WithFlow")
         return flow_px
+
+
+def _build_depth_net(depth: DepthConfig, extra_channels: int) -> DepthNet:
+    assert depth.backbone is not None  # the caller's to check
+    backbone = build_backbone(
+        depth.backbone,
+        levels=depth.backbone_levels,
+        weights=depth.backbone_weights,
+        norm=depth.norm,
+        extra_channels=extra_channels,
+    )
+    return DepthNet(
+        backbone,
+        extra_channels=extra_channels,
+        initial_depth_m=depth.initial_depth_m,
+        min_depth_m=depth.min_depth_m,
+        max_depth_m=depth.max_depth_m,
+        scale_map=depth.scale_map,
+    )
 
 
 def _focal(rig: CameraRig) -> Float[Tensor, "B V 2 1 1"]:

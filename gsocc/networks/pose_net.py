@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gsocc.geometry.se3 import invert_rigid
-from gsocc.geometry.twist import twist_to_motion
+from gsocc.geometry.twist import axis_angle_to_motion, twist_to_motion
 from gsocc.networks.backbones import Backbone
 
 _STILL_RAD = 1e-4  # mean flow below this, a hundredth of a pixel, is not scaled up
@@ -25,14 +25,22 @@ class StackedPoseNet(nn.Module):
         width: Channels of the decoder.
         translation_scale: Metres per unit of raw output.
         rotation_scale: Radians per unit of raw output.
+        twist: Read the six numbers as a twist; otherwise as rotation and translation apart, as the release does.
     """
 
     scales: Tensor
 
     def __init__(
-        self, backbone: Backbone, *, width: int = 256, translation_scale: float = 0.01, rotation_scale: float = 0.01
+        self,
+        backbone: Backbone,
+        *,
+        width: int = 256,
+        translation_scale: float = 0.01,
+        rotation_scale: float = 0.01,
+        twist: bool = True,
     ) -> None:
         super().__init__()
+        self.to_motion = twist_to_motion if twist else axis_angle_to_motion
         self.backbone = backbone
         self.decoder = nn.Sequential(
             nn.Conv2d(backbone.channels[-1], width, 1),
@@ -59,7 +67,7 @@ class StackedPoseNet(nn.Module):
         first, second = (key, other) if later else (other, key)
         stacked = self.backbone(first.flatten(0, 1), self.backbone.normalised(second.flatten(0, 1)))[-1]
         raw = self.decoder(stacked.unflatten(0, (batch, views)).mean(1)).float().mean((-1, -2))  # (B, 6)
-        motion = twist_to_motion(raw * self.scales)
+        motion = self.to_motion(raw * self.scales)
         return motion if later else invert_rigid(motion)
 
 
