@@ -38,6 +38,7 @@ def warp_to_target(
     depth_m: Float[Tensor, "N H W"],
     intrinsics: Float[Tensor, "N 3 3"],
     target_to_source: Float[Tensor, "N 4 4"],
+    mirror: bool = False,
 ) -> tuple[Float[Tensor, "N 3 H W"], Bool[Tensor, "N H W"]]:
     """Redraw the target view from the source image.
 
@@ -46,6 +47,8 @@ def warp_to_target(
         depth_m: Depth of the target view along the optical axis.
         intrinsics: K in pixels at this size, the same camera at both times.
         target_to_source: Rigid motion of points from the target camera to the source camera.
+        mirror: Divide by whatever depth there is, so that points behind the camera are mirrored into its image, as
+            monodepth2 and its followers do.
 
     Returns:
         image: The source sampled where each target pixel projects to.
@@ -53,7 +56,10 @@ def warp_to_target(
     """
     height, width = depth_m.shape[-2:]
     points = unproject(depth_m, intrinsics).flatten(1, 2)  # (N, HW, 3)
-    pixels, z_m = project(transform_points(target_to_source, points), intrinsics, _MIN_DEPTH_M)
+    moved = transform_points(target_to_source, points)
+    pixels, z_m = project(moved, intrinsics, _MIN_DEPTH_M)
+    if mirror:
+        pixels = (moved @ intrinsics.transpose(-1, -2))[..., :2] / (z_m + 1e-7)[..., None]
     size = pixels.new_tensor([width, height])
     valid = ((pixels >= 0) & (pixels <= size)).all(-1) & (z_m > _MIN_DEPTH_M)  # (N, HW)
     image = sample_image(source, pixels.unflatten(1, (height, width)), padding="border")

@@ -18,6 +18,7 @@ def reprojection_loss(
     ssim_weight: float = 0.85,
     automask: bool = True,
     pixel_mask: Bool[Tensor, "B V H W"] | None = None,
+    unmasked: bool = False,
 ) -> Float[Tensor, ""]:
     """Return the mean over pixels of the smallest error among the neighbours.
 
@@ -30,13 +31,18 @@ def reprojection_loss(
         ssim_weight: Share of SSIM in the error.
         automask: Leave out pixels that an unwarped neighbour explains better.
         pixel_mask: False on pixels that never count.
+        unmasked: Compare also what lies behind a camera (mirrored) or outside of an image (with its border), as the
+            releases of OccNeRF and GaussianOcc do.
     """
     count = images.shape[1] - 1
     sources = images[:, 1:].transpose(0, 1).flatten(0, 2)  # (F B V, 3, H, W)
     target = images[:, 0].flatten(0, 1).repeat(count, 1, 1, 1)
     motion = cam_motion[:, 1:].transpose(0, 1).flatten(0, 2)
     depth = depth_m.flatten(0, 1).repeat(count, 1, 1)
-    warped, inside = warp_to_target(sources, depth, intrinsics.flatten(0, 1).repeat(count, 1, 1), motion)
+    cameras = intrinsics.flatten(0, 1).repeat(count, 1, 1)
+    warped, inside = warp_to_target(sources, depth, cameras, motion, mirror=unmasked)
+    if unmasked:
+        inside = torch.ones_like(inside)
     exists = frame_valid[:, 1:].transpose(0, 1).flatten()
     errors = photometric_error(warped, target, ssim_weight).unflatten(0, (count, -1))
     identity = None
