@@ -54,7 +54,7 @@ class ModelConfig(Config):
         backbone_levels: Pyramid levels of the backbone that are used, from stride 4 on.
         norm: Normalisation of the backbone.
         neck: "pyramid", or "upsample", that of OccNeRF and GaussianOcc, for three levels.
-        pyramid_width: Channels inside "pyramid".
+        pyramid_width: Channels inside the neck; 256 in the releases.
         lift_channels: Channels that are lifted into the voxels.
         voxel_embedding: Multiply what is lifted with a learned number per voxel and channel (OccNeRF).
         decoder: Network on the voxels.

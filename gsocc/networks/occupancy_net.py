@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from gsocc.networks.backbones import Backbone
 from gsocc.networks.lifting import LIFTS
-from gsocc.networks.pyramid_head import HEADS
+from gsocc.networks.pyramid_head import NECKS
 from gsocc.networks.voxel_decoder import VOXEL_DECODERS
 from gsocc.structures.camera_rig import CameraRig
 from gsocc.structures.contracted_grid import ContractedGrid
@@ -22,8 +22,8 @@ class OccupancyNet(nn.Module):
         backbone: Shared over cameras.
         grid: The voxels.
         num_classes: Semantic classes K, without free space; 0 for occupancy alone.
-        head: Name in `HEADS`: "pyramid" merges all levels, "upsample" is that of OccNeRF and GaussianOcc.
-        pyramid_width: Channels inside the head; 256 in those two.
+        neck: Name in `NECKS`: "pyramid" merges all levels, "upsample" is that of OccNeRF and GaussianOcc.
+        pyramid_width: Channels inside the neck; 256 in those two.
         lift_channels: Channels that are lifted. Projecting to few before lifting costs little and saves most of it.
         lift: Name in `LIFTS`: "half_pixel", or "released" for published weights.
         voxel_embedding: Multiply the lifted features by a learned factor per voxel and channel, which starts at one
@@ -41,7 +41,7 @@ class OccupancyNet(nn.Module):
         grid: VoxelGrid | ContractedGrid,
         *,
         num_classes: int,
-        head: str = "pyramid",
+        neck: str = "pyramid",
         pyramid_width: int = 64,
         lift_channels: int = 64,
         lift: str = "half_pixel",
@@ -53,12 +53,12 @@ class OccupancyNet(nn.Module):
         super().__init__()
         if not 1 / 255 < initial_occupancy < 1:
             raise ValueError(f"OccupancyNet: initial_occupancy must be in (1/255, 1), got {initial_occupancy}")
-        for option, name, known in (("head", head, HEADS), ("lift", lift, LIFTS), ("decoder", decoder, VOXEL_DECODERS)):
+        for option, name, known in (("neck", neck, NECKS), ("lift", lift, LIFTS), ("decoder", decoder, VOXEL_DECODERS)):
             if name not in known:
                 raise ValueError(f"OccupancyNet: {option} must be one of {sorted(known)}, got {name!r}")
         self.grid = grid
         self.backbone = backbone
-        self.pyramid = HEADS[head](backbone.channels, pyramid_width, lift_channels)
+        self.pyramid = NECKS[neck](backbone.channels, pyramid_width, lift_channels)
         self.lift = LIFTS[lift](grid)
         self.voxel_embedding = nn.Parameter(torch.ones(1, lift_channels, *grid.shape)) if voxel_embedding else None
         self.decoder = VOXEL_DECODERS[decoder](grid, lift_channels, num_classes + 1)

@@ -1,4 +1,4 @@
-"""Heads over a backbone's pyramid: one feature map at a quarter of the image size."""
+"""Necks: from the pyramid of a backbone to one feature map at a quarter of the image size."""
 
 import torch
 import torch.nn.functional as F
@@ -27,8 +27,8 @@ class PyramidHead(nn.Module):
         return self.project(self.smooth(merged))
 
 
-class UpsampleHead(nn.Module):
-    """The head of OccNeRF and GaussianOcc: merge stride 16 into stride 8, then double the size once more.
+class UpsampleNeck(nn.Module):
+    """The neck of OccNeRF and GaussianOcc: merge stride 16 into stride 8, then double the size once more.
 
     The map at stride 4 takes no part. Every 3x3 convolution is followed by instance normalisation without learned
     scale, so that the contrast of each image is its own.
@@ -43,7 +43,7 @@ class UpsampleHead(nn.Module):
         super().__init__()
         if len(in_channels) != 3:
             raise ValueError(
-                f"UpsampleHead: expected a backbone of 3 levels (strides 4, 8, 16), got {len(in_channels)}"
+                f"UpsampleNeck: expected a backbone of 3 levels (strides 4, 8, 16), got {len(in_channels)}"
             )
         self.merge = _double_conv(sum(in_channels[1:]), 2 * width)
         self.refine = _double_conv(2 * width, width)
@@ -68,4 +68,4 @@ def _double_conv(in_channels: int, out_channels: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-HEADS: dict[str, type[nn.Module]] = {"pyramid": PyramidHead, "upsample": UpsampleHead}
+NECKS: dict[str, type[nn.Module]] = {"pyramid": PyramidHead, "upsample": UpsampleNeck}

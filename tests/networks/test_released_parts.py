@@ -11,7 +11,7 @@ from gsocc.networks.backbones import build_backbone
 from gsocc.networks.lifting import ReleasedLift
 from gsocc.networks.lifting.rig_cache import RigCache
 from gsocc.networks.occupancy_net import OccupancyNet
-from gsocc.networks.pyramid_head import UpsampleHead
+from gsocc.networks.pyramid_head import UpsampleNeck
 from gsocc.structures import CameraRig, ContractedGrid, VoxelGrid
 
 GRID = VoxelGrid((-8.0, -8.0, -1.0), (8, 8, 4), (2.0, 2.0, 0.8))
@@ -110,7 +110,7 @@ def test_what_is_kept_per_rig_is_bounded() -> None:
 
 def test_the_release_head_ends_at_stride_4() -> None:
     """Two doublings from stride 16; widths 512 and 256 on a bottleneck ResNet, 64 channels out."""
-    head = UpsampleHead([256, 512, 1024], 256, 64)
+    head = UpsampleNeck([256, 512, 1024], 256, 64)
     shapes = {name: tuple(p.shape) for name, p in head.named_parameters()}
     assert shapes == {
         "merge.0.weight": (512, 1536, 3, 3),
@@ -120,7 +120,7 @@ def test_the_release_head_ends_at_stride_4() -> None:
         "project.weight": (64, 256, 1, 1),
         "project.bias": (64,),
     }
-    small = UpsampleHead([2, 4, 8], 2, 3)
+    small = UpsampleNeck([2, 4, 8], 2, 3)
     maps = small([torch.rand(2, 2, 8, 16), torch.rand(2, 4, 4, 8), torch.rand(2, 8, 2, 4)])
     assert maps.shape == (2, 3, 8, 16)
 
@@ -148,7 +148,7 @@ def test_a_voxel_embedding_scales_what_was_lifted() -> None:
 def test_no_classes_leave_one_channel() -> None:
     """OccNeRF's depth-only network."""
     net = OccupancyNet(
-        build_backbone("resnet_tiny"), GRID, num_classes=0, head="upsample", lift="released", initial_occupancy=0.5
+        build_backbone("resnet_tiny"), GRID, num_classes=0, neck="upsample", lift="released", initial_occupancy=0.5
     )
     rig = _rig((0.0, 1.0))
     assert net(torch.rand(1, 2, 3, 32, 48), rig.intrinsics, rig.cam_to_ego).shape == (1, 1, 8, 8, 4)
