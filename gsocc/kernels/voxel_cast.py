@@ -30,8 +30,12 @@ def cast(
     Args:
         volume: (X, Y, Z) labels.
         free: The label of empty space.
-        x: Origin in voxels, likewise y and z.
-        dx: Voxels crossed along x per unit of distance, likewise dy and dz.
+        x: Origin in voxels.
+        y: Likewise.
+        z: Likewise.
+        dx: Voxels crossed along x per unit of distance.
+        dy: Likewise along y.
+        dz: Likewise along z.
 
     Returns:
         voxel: Flat index of the voxel met; without one that of the last voxel before the ray leaves; -1 where the ray

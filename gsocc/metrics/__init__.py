@@ -15,14 +15,17 @@ from gsocc.metrics.baselines import (
 from gsocc.metrics.depth import DEPTH_SCORES, DepthMetric
 from gsocc.metrics.names import metric_name, split_name
 from gsocc.metrics.occupancy import OccupancyMetric
+from gsocc.metrics.per_rank import PerRankOccupancyMetric
 from gsocc.metrics.pose import MOTION_SCORES, EgoMotionMetric, TrajectoryMetric, trajectory_scale
+from gsocc.metrics.protocols import PROTOCOLS, parse_protocols
 from gsocc.metrics.ray_iou import RayIouMetric, cast_labels, lidar_origins
-from gsocc.metrics.suite import OccupancyScores, OccupancySuite
+from gsocc.metrics.suite import OccupancyScores, OccupancySuite, ProtocolSuite
 from gsocc.metrics.threshold import ThresholdChoice, ThresholdSweep
 
 __all__ = [
     "DEPTH_SCORES",
     "MOTION_SCORES",
+    "PROTOCOLS",
     "AboveGroundMetric",
     "DepthMetric",
     "EgoMotionMetric",
@@ -33,6 +36,8 @@ __all__ = [
     "OccupancyMetric",
     "OccupancyScores",
     "OccupancySuite",
+    "PerRankOccupancyMetric",
+    "ProtocolSuite",
     "RayIouMetric",
     "ThresholdChoice",
     "ThresholdSweep",
@@ -47,6 +52,7 @@ __all__ = [
     "ground_plane_depth",
     "lidar_origins",
     "metric_name",
+    "parse_protocols",
     "split_name",
     "trajectory_scale",
 ]

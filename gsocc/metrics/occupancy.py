@@ -8,11 +8,13 @@ frames and ranks, and every number carries the name of its protocol: `occ3d/came
 
 from typing import Literal
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torchmetrics import Metric
 
+from gsocc.kernels.confusion import count_pairs
 from gsocc.labels import FREE, NUM_OCC3D_LABELS, OCC3D_15, OCC3D_17, OCC3D_CLASSES
 from gsocc.metrics.names import MaskName, metric_name, voxel_mask
 from gsocc.metrics.ssc import ssc_scores
@@ -50,6 +52,59 @@ def mean_iou(confusion: Int[Tensor, "18 18"], classes: ClassSet) -> float:
     if classes == "present":
         return float(iou[:FREE][confusion[:FREE].sum(1) > 0].mean())  # the mean of nothing is NaN
     return float(iou[list(OCC3D_17 if classes == "17" else OCC3D_15)].nanmean())
+
+
+def confusion_of(semantics: UInt8[Tensor, "B X Y Z"], labels: OccupancyLabels, mask: MaskName) -> Int[Tensor, "18 18"]:
+    """Return the confusion matrix (truth, prediction) of a batch over the voxels that a protocol counts.
+
+    Args:
+        semantics: Predicted labels, 0..16 for the classes and 17 for free.
+        labels: Truth of the same frames; voxels with an id outside 0..17 are not counted.
+        mask: Which voxels are counted.
+
+    Raises:
+        ValueError: Where shapes differ or a prediction is above 17.
+    """
+    if semantics.shape != labels.semantics.shape:
+        raise ValueError(
+            f"OccupancyMetric: predictions of shape {tuple(semantics.shape)} do not fit truth of shape "
+            f"{tuple(labels.semantics.shape)}; resample them to the Occ3D lattice first"
+        )
+    counted = voxel_mask(labels, mask)
+    _check_layout(semantics, labels.semantics, counted)
+    counts = _count(semantics, labels.semantics, counted)
+    if counts[:NUM_OCC3D_LABELS, NUM_OCC3D_LABELS].any():
+        raise ValueError(f"OccupancyMetric: predicted labels must be 0..{FREE}, got {int(semantics.max())}")
+    return counts[:NUM_OCC3D_LABELS, :NUM_OCC3D_LABELS]
+
+
+def _check_layout(predicted: Tensor, truth: Tensor, counted: Tensor) -> None:
+    """Refuse what the kernel would misread.
+
+    Raises:
+        ValueError: Where labels are not uint8 or the mask is not boolean and of their shape.
+    """
+    if predicted.dtype != torch.uint8 or truth.dtype != torch.uint8:
+        raise ValueError(f"OccupancyMetric: labels must be uint8, got {predicted.dtype} and {truth.dtype}")
+    if counted.shape != predicted.shape or counted.dtype != torch.bool:
+        raise ValueError(
+            f"OccupancyMetric: masks must be boolean and of shape {tuple(predicted.shape)}, got {counted.dtype} "
+            f"{tuple(counted.shape)}"
+        )
+
+
+def _count(
+    predicted: UInt8[Tensor, "B X Y Z"], truth: UInt8[Tensor, "B X Y Z"], counted: Bool[Tensor, "B X Y Z"]
+) -> Int[Tensor, "19 19"]:
+    """Count pairs (truth, prediction); whatever is above 17 shares the last row and column."""
+    if predicted.device.type == "cpu":
+        counts = np.zeros((NUM_OCC3D_LABELS + 1, NUM_OCC3D_LABELS + 1), np.int64)
+        volumes = [v.contiguous().view(torch.uint8).numpy().reshape(-1) for v in (predicted, truth, counted)]
+        count_pairs(volumes[0], volumes[1], volumes[2], counts)
+        return torch.from_numpy(counts)
+    size = NUM_OCC3D_LABELS + 1
+    pairs = truth[counted].clamp(max=FREE + 1).long() * size + predicted[counted].clamp(max=FREE + 1)
+    return torch.bincount(pairs, minlength=size**2).reshape(size, size)
 
 
 class OccupancyMetric(Metric):
@@ -90,17 +145,7 @@ class OccupancyMetric(Metric):
         Raises:
             ValueError: Where shapes differ or a prediction is above 17.
         """
-        if semantics.shape != labels.semantics.shape:
-            raise ValueError(
-                f"OccupancyMetric: predictions of shape {tuple(semantics.shape)} do not fit truth of shape "
-                f"{tuple(labels.semantics.shape)}; resample them to the Occ3D lattice first"
-            )
-        counted = voxel_mask(labels, self.mask) & (labels.semantics <= FREE)
-        predicted, truth = semantics[counted].long(), labels.semantics[counted].long()
-        if predicted.numel() and int(predicted.max()) > FREE:
-            raise ValueError(f"OccupancyMetric: predicted labels must be 0..{FREE}, got {int(predicted.max())}")
-        counts = torch.bincount(truth * NUM_OCC3D_LABELS + predicted, minlength=NUM_OCC3D_LABELS**2)
-        self.confusion += counts.reshape(NUM_OCC3D_LABELS, NUM_OCC3D_LABELS)
+        self.confusion += confusion_of(semantics, labels, self.mask).to(self.confusion.device)
 
     def compute(self) -> dict[str, float]:
         """Return every score under its full name."""
