@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gsocc.fields.ray_rules import RayRule
-from gsocc.structures import ContractedGrid, VoxelGaussians, VoxelGrid
+from gsocc.structures import ContractedGrid, Tiers, VoxelGaussians, VoxelGrid
 
 
 @runtime_checkable
@@ -30,5 +30,5 @@ class Field(Protocol):
     def occupancy(self) -> Float[Tensor, "B X Y Z"]:
         """Return the probability in [0, 1] that a voxel is solid."""
 
-    def to_gaussians(self, scale_fraction: tuple[float, float, float]) -> VoxelGaussians:
-        """Return one Gaussian per voxel."""
+    def to_gaussians(self, scale_fraction: tuple[float, float, float], tiers: Tiers = ()) -> VoxelGaussians:
+        """Return one Gaussian per voxel; see `VoxelGaussians` for their sizes."""

@@ -7,8 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gsocc.fields.ray_rules import EXPONENTIAL, RayRule
-from gsocc.fields.voxel_gaussians import as_voxel_gaussians
-from gsocc.structures import ContractedGrid, VoxelGaussians, VoxelGrid
+from gsocc.structures import ContractedGrid, Tiers, VoxelGaussians, VoxelGrid
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,6 @@ class DensityField:
         way_m = torch.full_like(flat, min(self.grid.voxel_m))
         return self.ray_rule.alpha(flat[None], way_m, flat.new_tensor([1.0, 0.0, 0.0])).view_as(self.density)
 
-    def to_gaussians(self, scale_fraction: tuple[float, float, float]) -> VoxelGaussians:
-        """Return one Gaussian per voxel, its opacity the occupancy; `scale_fraction` is sigma over voxel edge."""
-        return as_voxel_gaussians(self.grid, scale_fraction, self.occupancy(), self.channels)
+    def to_gaussians(self, scale_fraction: tuple[float, float, float], tiers: Tiers = ()) -> VoxelGaussians:
+        """Return one Gaussian per voxel, its opacity the occupancy; see `VoxelGaussians` for their sizes."""
+        return VoxelGaussians(self.grid, scale_fraction, self.occupancy(), self.channels, tiers)

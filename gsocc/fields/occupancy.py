@@ -8,8 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gsocc.fields.ray_rules import EXPONENTIAL, Exponential, SaturatingSum
-from gsocc.fields.voxel_gaussians import as_voxel_gaussians
-from gsocc.structures import ContractedGrid, VoxelGaussians, VoxelGrid
+from gsocc.structures import ContractedGrid, Tiers, VoxelGaussians, VoxelGrid
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,6 @@ class OccupancyField:
         # -ln(1 - o) as softplus cannot overflow where o rounds to 1.
         return F.softplus(-self.free_logits)[:, None] / min(self.grid.voxel_m)
 
-    def to_gaussians(self, scale_fraction: tuple[float, float, float]) -> VoxelGaussians:
-        """Return one Gaussian per voxel with opacity ``o``; `scale_fraction` is sigma over voxel edge, per axis."""
-        return as_voxel_gaussians(self.grid, scale_fraction, self.occupancy(), self.class_logits)
+    def to_gaussians(self, scale_fraction: tuple[float, float, float], tiers: Tiers = ()) -> VoxelGaussians:
+        """Return one Gaussian per voxel with opacity ``o``; see `VoxelGaussians` for their sizes."""
+        return VoxelGaussians(self.grid, scale_fraction, self.occupancy(), self.class_logits, tiers)

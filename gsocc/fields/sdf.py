@@ -7,8 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gsocc.fields.ray_rules import NeusLogistic
-from gsocc.fields.voxel_gaussians import as_voxel_gaussians
-from gsocc.structures import VoxelGaussians, VoxelGrid
+from gsocc.structures import Tiers, VoxelGaussians, VoxelGrid
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,8 @@ class SdfField:
         """Return ``sigmoid(-inv_s sdf)``: one half at the surface, where SelfOcc draws the line."""
         return torch.sigmoid(-self.sdf * self.ray_rule.inv_s)
 
-    def to_gaussians(self, scale_fraction: tuple[float, float, float]) -> VoxelGaussians:
-        """Return one Gaussian per voxel; `scale_fraction` is sigma over voxel edge, per axis.
+    def to_gaussians(self, scale_fraction: tuple[float, float, float], tiers: Tiers = ()) -> VoxelGaussians:
+        """Return one Gaussian per voxel; see `VoxelGaussians` for their sizes.
 
         The opacity of a voxel is the rule's alpha over its shortest edge, centre in the middle, for a ray that meets
         the surface head-on (cos = -1), where annealing plays no part.
@@ -54,4 +53,4 @@ class SdfField:
         values = torch.stack([flat, torch.full_like(flat, -1.0), torch.zeros_like(flat), torch.zeros_like(flat)])
         way_m = torch.full_like(flat, min(self.grid.voxel_m))
         alpha = self.ray_rule.alpha(values, way_m, flat.new_tensor([1.0, 0.0, 0.0])).view_as(self.sdf)
-        return as_voxel_gaussians(self.grid, scale_fraction, alpha, self.channels)
+        return VoxelGaussians(self.grid, scale_fraction, alpha, self.channels, tiers)

@@ -13,6 +13,7 @@ from torch import Tensor
 from gsocc.errors import UserError
 from gsocc.fields.base import Field
 from gsocc.renderers.constants import ALPHA_MAX, EPS2D_PX, NEAR_M, OPACITY_MIN
+from gsocc.renderers.projection import FOOTPRINTS
 from gsocc.structures import CameraRig, Gaussians, RenderOutput, VoxelGaussians
 
 Scene = Gaussians | VoxelGaussians | Field
@@ -54,6 +55,8 @@ class SplatOptions:
         near_m: Centres at this depth or nearer are not drawn.
         alpha_max: Upper bound of alpha: 0.999 as in gsplat 1.5.3, 0.99 in the Inria lineage.
         eps2d_px: Variance in px^2 added to both axes of a projected Gaussian.
+        footprint: "exact", or "released" for the squeezed footprints that GaussianOcc was trained with; see
+            `released_footprints`.
         cache: Keep what depends on the rig alone, for `VoxelGaussians`, where the renderer has a way to.
         cache_max_gb: Upper bound of what the cache holds, in 1e9 bytes.
     """
@@ -61,6 +64,7 @@ class SplatOptions:
     near_m: float = NEAR_M
     alpha_max: float = ALPHA_MAX
     eps2d_px: float = EPS2D_PX
+    footprint: str = "exact"
     cache: bool = True
     cache_max_gb: float = 2.0
 
@@ -69,6 +73,9 @@ class SplatOptions:
         require_range("alpha_max", self.alpha_max, 0.0, 1.0)
         require_range("eps2d_px", self.eps2d_px, 0.0, math.inf)
         require_range("cache_max_gb", self.cache_max_gb, 0.0, math.inf)
+        if self.footprint not in FOOTPRINTS:
+            expected = ", ".join(FOOTPRINTS)
+            raise RendererError(f"renderer.footprint: expected one of {expected}, got {self.footprint!r}")
 
 
 def require_range(name: str, value: float, low: float, high: float) -> None:

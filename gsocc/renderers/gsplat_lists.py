@@ -127,7 +127,7 @@ class TileListCache:
         Raises:
             ValueError: Where the rigs of this batch do not fit into cache_max_gb.
         """
-        place = f"{scene.grid} {scene.scale_fraction} {rig.image_size} {scene.opacities.device}"
+        place = f"{scene.grid} {scene.scale_fraction} {scene.tiers} {rig.image_size} {scene.opacities.device}"
         keys = [f"{place} {key}" for key in self._keys.of(rig)]
         for index, key in enumerate(keys):
             if key not in self._held:

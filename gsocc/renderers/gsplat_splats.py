@@ -11,7 +11,7 @@ from torch import Tensor
 from gsocc.geometry.se3 import invert_rigid
 from gsocc.renderers.base import RendererError, SplatOptions
 from gsocc.renderers.gsplat_api import CHANNEL_CHUNK, TILE_PX, WIDTHS, GsplatApi
-from gsocc.renderers.projection import view_covariances
+from gsocc.renderers.projection import splat_covariances
 from gsocc.structures import CameraRig, Gaussians
 
 
@@ -92,14 +92,15 @@ def project(
     height, width = rig.image_size
     ego_to_cam, intrinsics = invert_rigid(rig.cam_to_ego.float()), rig.intrinsics.float()
     batch, count = scene.means.shape[:2]
-    per_view = scene.covariances is not None and scene.covariances.shape[1] > 1
+    shared = scene.covariances is None or scene.covariances.shape[1] == 1
+    per_view = options.footprint != "exact" or not shared
     groups = [(v, v + 1) for v in range(rig.num_views)] if per_view else [(0, rig.num_views)]
     parts: list[tuple[Tensor, ...]] = []
     for item in range(batch):
         for first, last in groups:
             _, cameras, gaussians, radii, means2d, depths, conics, _ = gsplat.fully_fused_projection(
                 scene.means[item],
-                **_shape(scene, item, first),
+                **_shape(scene, rig, (item, first), options),
                 viewmats=ego_to_cam[item, first:last],
                 Ks=intrinsics[item, first:last],
                 width=width,
@@ -115,10 +116,10 @@ def project(
     return ProjectedSplats(Splats(gaussians, means2d, conics, depths), images, radii)
 
 
-def _shape(scene: Gaussians, item: int, view: int) -> dict[str, Any]:
-    if scene.covariances is None:
-        return {"covars": None, "quats": scene.quats[item], "scales": scene.scales[item]}
-    upper = view_covariances(scene, item, view).flatten(-2)[..., [0, 1, 2, 4, 5, 8]]  # (N, 6)
+def _shape(scene: Gaussians, rig: CameraRig, at: tuple[int, int], options: SplatOptions) -> dict[str, Any]:
+    if scene.covariances is None and options.footprint == "exact":
+        return {"covars": None, "quats": scene.quats[at[0]], "scales": scene.scales[at[0]]}
+    upper = splat_covariances(scene, rig, at, options.footprint).flatten(-2)[..., [0, 1, 2, 4, 5, 8]]  # (N, 6)
     return {"covars": upper, "quats": None, "scales": None}
 
 

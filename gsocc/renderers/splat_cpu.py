@@ -75,7 +75,7 @@ class SplatCpu:
         check_rig(rig, scene.opacities.shape[0], "splat_cpu")
         items = [
             blend_voxel_lists(
-                self.cache.get(scene.grid, scene.scales_m, rig.item(index)),
+                self.cache.get(scene, rig.item(index)),
                 scene.opacities[index].float().flatten(),
                 scene.features[index].float().flatten(1),
                 self.options.alpha_max,

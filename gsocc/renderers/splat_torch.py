@@ -23,7 +23,7 @@ from gsocc.renderers.base import (
 )
 from gsocc.renderers.compositing import ray_weights
 from gsocc.renderers.constants import ALPHA_MIN, TRANSMITTANCE_MIN
-from gsocc.renderers.projection import project_gaussians, view_covariances
+from gsocc.renderers.projection import project_gaussians, splat_covariances
 from gsocc.structures import CameraRig, Gaussians, RenderOutput, VoxelGaussians
 
 
@@ -65,7 +65,7 @@ class SplatTorch:
         means = scene.means[item]
         projected = project_gaussians(
             means,
-            view_covariances(scene, item, view),
+            splat_covariances(scene, rig, (item, view), self.options.footprint),
             rig.intrinsics[item, view].to(means.dtype),
             rig.cam_to_ego[item, view].to(means.dtype),
             rig.image_size,

@@ -17,7 +17,7 @@ from gsocc.kernels.tile_splat import TILE, bin_tiles, measure, splat_backward, s
 from gsocc.renderers.base import SplatOptions
 from gsocc.renderers.buffers import GradientBuffers, pack_rows
 from gsocc.renderers.constants import ALPHA_MIN, EXTENT_SIGMAS, FRUSTUM_MARGIN, TRANSMITTANCE_MIN
-from gsocc.renderers.projection import project_gaussians, view_covariances
+from gsocc.renderers.projection import project_gaussians, splat_covariances, view_covariances
 from gsocc.structures import CameraRig, Gaussians
 
 
@@ -55,7 +55,7 @@ def _project_view(
     seen = _candidates(scene, rig, view, options)
     projected = project_gaussians(
         scene.means[0, seen],
-        view_covariances(scene, 0, view, seen),
+        splat_covariances(scene, rig, (0, view), options.footprint, seen),
         rig.intrinsics[0, view].float(),
         rig.cam_to_ego[0, view].float(),
         rig.image_size,
@@ -83,8 +83,10 @@ def _candidates(scene: Gaussians, rig: CameraRig, view: int, options: SplatOptio
     for along, focal, centre, size in ((x, k[0, 0], k[0, 2], width), (y, k[1, 1], k[1, 2], height)):
         slope = along / z
         # |row of J|^2 times the largest variance bounds the variance in the image; x / z is clamped as in EWA.
-        steepest = (torch.maximum(centre, size - centre).abs() + FRUSTUM_MARGIN * 0.5 * size) / focal
-        bound = variance * (focal / z).square() * (1.0 + torch.minimum(slope.abs(), steepest).square())
+        stretch, steepest = focal, (torch.maximum(centre, size - centre).abs() + FRUSTUM_MARGIN * 0.5 * size) / focal
+        if options.footprint == "released":
+            stretch, steepest = size / width * k[0, 0], (1.0 + FRUSTUM_MARGIN) * 0.5 * width / k[0, 0]
+        bound = variance * (stretch / z).square() * (1.0 + torch.minimum(slope.abs(), steepest).square())
         reach = EXTENT_SIGMAS * (bound + options.eps2d_px).sqrt() + 1.0
         pixel = focal * slope + centre
         visible &= (pixel + reach > 0.0) & (pixel - reach < size)

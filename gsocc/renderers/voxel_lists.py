@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from gsocc.kernels.voxel_lists import BLOCK, count_entries, fill_entries
 from gsocc.renderers.base import RendererError, SplatOptions
 from gsocc.renderers.constants import ALPHA_MIN
-from gsocc.renderers.projection import project_gaussians
-from gsocc.structures import CameraRig, VoxelGrid
+from gsocc.renderers.projection import project_gaussians, released_footprints
+from gsocc.structures import CameraRig, VoxelGaussians
 
 _TWO_SIGMA_MAX = 2.0 * math.log(1.0 / ALPHA_MIN)
 
@@ -73,19 +73,13 @@ class _SortedView:
     radii_v: NDArray[np.float32]
 
 
-def _sorted_view(
-    grid: VoxelGrid, scales_m: tuple[float, float, float], rig: CameraRig, view: int, options: SplatOptions
-) -> _SortedView:
-    variances = torch.tensor(scales_m, dtype=torch.float32).square()
-    projected = project_gaussians(
-        grid.centers_m().reshape(-1, 3),
-        torch.diag(variances)[None],
-        rig.intrinsics[0, view],
-        rig.cam_to_ego[0, view],
-        rig.image_size,
-        near_m=options.near_m,
-        eps2d_px=options.eps2d_px,
-    )
+def _sorted_view(scene: VoxelGaussians, rig: CameraRig, view: int, options: SplatOptions) -> _SortedView:
+    means = scene.grid.centers_m().reshape(-1, 3)
+    covariances = torch.diag_embed(scene.scales_m().square())  # (N or 1, 3, 3)
+    camera = rig.intrinsics[0, view], rig.cam_to_ego[0, view], rig.image_size
+    if options.footprint == "released":
+        covariances = released_footprints(means, covariances, *camera)
+    projected = project_gaussians(means, covariances, *camera, near_m=options.near_m, eps2d_px=options.eps2d_px)
     voxels = projected.visible.nonzero()[:, 0]
     voxels = voxels[torch.argsort(projected.depths_m[voxels], stable=True)]  # ties in order of index, as in gsplat
     return _SortedView(
@@ -98,22 +92,19 @@ def _sorted_view(
 
 
 @torch.no_grad()
-def build_voxel_lists(
-    grid: VoxelGrid, scales_m: tuple[float, float, float], rig: CameraRig, options: SplatOptions
-) -> VoxelLists:
+def build_voxel_lists(scene: VoxelGaussians, rig: CameraRig, options: SplatOptions) -> VoxelLists:
     """Build the lists of one rig.
 
     Args:
-        grid: The voxels.
-        scales_m: Standard deviations along x, y, z.
+        scene: Where the voxels are and how large their Gaussians; opacities and features play no part.
         rig: One batch item, float32 on the CPU.
-        options: near_m, eps2d_px and the limit cache_max_gb.
+        options: near_m, eps2d_px, footprint and the limit cache_max_gb.
 
     Raises:
         ValueError: Where the lists would not fit into cache_max_gb.
     """
     height, width = rig.image_size
-    views = [_sorted_view(grid, scales_m, rig, v, options) for v in range(rig.num_views)]
+    views = [_sorted_view(scene, rig, v, options) for v in range(rig.num_views)]
     blocks = np.array([len(views), -(-height // BLOCK), -(-width // BLOCK)], np.int64)
     pairs, entries = np.empty(blocks, np.int64), np.empty(blocks, np.int64)
     for index, view in enumerate(views):
@@ -122,7 +113,7 @@ def build_voxel_lists(
     block_pairs, block_entries = (np.concatenate([[0], counts.cumsum()]) for counts in (pairs, entries))
     needed = int(block_pairs[-1]) * 16 + int(block_entries[-1]) * 5 + 2 * block_pairs.nbytes
     if needed > options.cache_max_gb * 1e9:
-        x, y, z = grid.shape
+        x, y, z = scene.grid.shape
         raise RendererError(
             f"splat_cpu: the voxel lists of one rig ({len(views)} views of {height}x{width} px, grid {z}x{y}x{x}) need "
             f"{needed / 1e9:.3g} GB, cache_max_gb is {options.cache_max_gb:g}; raise it, render smaller images, use a "
@@ -143,7 +134,7 @@ def build_voxel_lists(
 
 
 class VoxelListCache:
-    """Voxel lists by the values of rig, grid, scales, image size and options; the least recently used go first."""
+    """Voxel lists by the values of rig, grid, scales and image size; the least recently used go first."""
 
     def __init__(self, options: SplatOptions) -> None:
         self._options = options
@@ -157,26 +148,27 @@ class VoxelListCache:
     def __len__(self) -> int:
         return len(self._held)
 
-    def get(self, grid: VoxelGrid, scales_m: tuple[float, float, float], rig: CameraRig) -> VoxelLists:
-        """Return the lists of a rig (one batch item), built where they are not held.
+    def get(self, scene: VoxelGaussians, rig: CameraRig) -> VoxelLists:
+        """Return the lists of a scene and a rig (one batch item), built where they are not held.
 
         Raises:
             ValueError: Where a single rig does not fit into cache_max_gb.
         """
         rig = CameraRig(rig.intrinsics.detach().float(), rig.cam_to_ego.detach().float(), rig.image_size)
-        key = self._key(grid, scales_m, rig)
+        key = self._key(scene, rig)
         if key in self._held:
             self._held.move_to_end(key)
             return self._held[key]
-        lists = build_voxel_lists(grid, scales_m, rig, self._options)
+        lists = build_voxel_lists(scene, rig, self._options)
         while self._held and self.nbytes + lists.nbytes > self._options.cache_max_gb * 1e9:
             self._held.popitem(last=False)
         self._held[key] = lists
         return lists
 
     @staticmethod
-    def _key(grid: VoxelGrid, scales_m: tuple[float, float, float], rig: CameraRig) -> bytes:
-        digest = hashlib.blake2b(repr((grid, scales_m, rig.image_size)).encode(), digest_size=16)
+    def _key(scene: VoxelGaussians, rig: CameraRig) -> bytes:
+        place = repr((scene.grid, scene.scale_fraction, scene.tiers, rig.image_size))
+        digest = hashlib.blake2b(place.encode(), digest_size=16)
         digest.update(rig.intrinsics.contiguous().numpy().tobytes())
         digest.update(rig.cam_to_ego.contiguous().numpy().tobytes())
         return digest.digest()

@@ -2,7 +2,7 @@
 
 from gsocc.structures.camera_rig import CameraRig
 from gsocc.structures.contracted_grid import ContractedGrid
-from gsocc.structures.gaussians import Gaussians, VoxelGaussians
+from gsocc.structures.gaussians import Gaussians, Tiers, VoxelGaussians, scale_fraction_of
 from gsocc.structures.render_output import RenderOutput
 from gsocc.structures.surround import OccupancyLabels, SurroundBatch, SurroundSample, collate
 from gsocc.structures.voxel_grid import OCC3D_GRID, VoxelGrid
@@ -16,7 +16,9 @@ __all__ = [
     "RenderOutput",
     "SurroundBatch",
     "SurroundSample",
+    "Tiers",
     "VoxelGaussians",
     "VoxelGrid",
     "collate",
+    "scale_fraction_of",
 ]

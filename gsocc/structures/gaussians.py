@@ -1,5 +1,6 @@
 """Gaussians: free ones, and those that sit on a voxel grid."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 
@@ -7,7 +8,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gsocc.structures.contracted_grid import ContractedGrid
 from gsocc.structures.voxel_grid import VoxelGrid
+
+Tiers = tuple[tuple[float, float], ...]
+"""Pairs of a distance in metres and a factor, by ascending distance; see `VoxelGaussians`."""
+
+RELEASED_TIERS: Tiers = ((60.0, 4.0), (80.0, 8.0))
+"""Those of GaussianOcc, whose standard deviation is 0.2 m (`scale_fraction_of`)."""
+
+
+def scale_fraction_of(grid: VoxelGrid | ContractedGrid, sigma_m: float) -> tuple[float, float, float]:
+    """Return the `scale_fraction` that gives Gaussians on a grid one standard deviation in metres along all axes."""
+    x, y, z = (sigma_m / edge for edge in grid.voxel_m)
+    return (x, y, z)
 
 
 @dataclass(frozen=True)
@@ -45,23 +59,43 @@ class Gaussians:
 class VoxelGaussians:
     """One axis-aligned Gaussian per voxel: only opacity and features vary, so a renderer can cache per rig.
 
+    Voxels of a `ContractedGrid` grow without end, and so do the gaps between Gaussians of one size. GaussianOcc (GSV,
+    arXiv:2408.11447, as released) makes Gaussians larger in tiers of their distance from the ego origin.
+
     Attributes:
         grid: Where the voxels are.
-        scale_fraction: Standard deviation over voxel edge, along x, y, z.
+        scale_fraction: Standard deviation over voxel edge, along x, y, z; of a contracted grid over that of its box.
         opacities: Peak opacities in [0, 1].
         features: Channels per voxel.
+        tiers: Pairs (distance_m, factor): a Gaussian farther from the ego origin than some of the distances is larger
+            by the factor of the last of them.
     """
 
-    grid: VoxelGrid
+    grid: VoxelGrid | ContractedGrid
     scale_fraction: tuple[float, float, float]
     opacities: Float[Tensor, "B X Y Z"]
     features: Float[Tensor, "B C X Y Z"]
+    tiers: Tiers = ()
 
-    @property
-    def scales_m(self) -> tuple[float, float, float]:
-        """Standard deviations along x, y, z in metres."""
-        x, y, z = (f * s for f, s in zip(self.scale_fraction, self.grid.voxel_m, strict=True))
-        return (x, y, z)
+    def __post_init__(self) -> None:
+        distances = [distance for distance, _ in self.tiers]
+        numbers = [number for tier in self.tiers for number in tier]
+        if sorted(set(distances)) != distances or not all(math.isfinite(n) and n > 0 for n in numbers):
+            raise ValueError(
+                f"VoxelGaussians: tiers must be pairs (distance_m, factor) of finite positive numbers, by ascending "
+                f"distance, got {self.tiers}"
+            )
+
+    def scales_m(self, device: torch.device | str = "cpu") -> Float[Tensor, "#N 3"]:
+        """Return standard deviations along x, y, z in metres, one row for all Gaussians where there are no tiers."""
+        base = torch.tensor(self.scale_fraction, device=device) * torch.tensor(self.grid.voxel_m, device=device)
+        if not self.tiers:
+            return base[None]
+        distances_m = self.grid.centers_m(device).reshape(-1, 3).norm(dim=-1)  # (N,)
+        factors = torch.ones_like(distances_m)
+        for beyond_m, factor in self.tiers:
+            factors[distances_m > beyond_m] = factor
+        return factors[:, None] * base
 
     def to_gaussians(self) -> Gaussians:
         """Return the same scene as free Gaussians, x slowest and z fastest; places are float32 at least."""
@@ -74,7 +108,7 @@ class VoxelGaussians:
         return Gaussians(
             means=means.expand(batch, -1, -1),
             quats=quats,
-            scales=torch.broadcast_to(means.new_tensor(self.scales_m), (batch, n, 3)),
+            scales=self.scales_m(means.device).to(dtype).expand(batch, n, 3),
             opacities=self.opacities.reshape(batch, n),
             features=self.features.reshape(batch, channels, n).transpose(1, 2),
         )

@@ -56,7 +56,7 @@ def test_lists_are_sorted_and_hold_what_an_opaque_voxel_could_add() -> None:
     Depth never falls within a block, no voxel comes twice, and no pixel comes twice within a pair.
     """
     scene = voxel_scene()
-    lists = build_voxel_lists(SMALL_GRID, scene.scales_m, surround_rig(), SplatOptions())
+    lists = build_voxel_lists(scene, surround_rig(), SplatOptions())
     assert lists.entry_kernel.min() > (1 - 1e-5) / 255
     assert lists.entry_kernel.max() <= 1.0
     assert lists.block_entries[-1] == len(lists.entry_kernel)
@@ -76,31 +76,32 @@ def test_lists_are_sorted_and_hold_what_an_opaque_voxel_could_add() -> None:
 def test_a_rig_is_known_by_its_values_not_by_its_tensors() -> None:
     cache = VoxelListCache(SplatOptions())
     scene = voxel_scene()
-    first = cache.get(SMALL_GRID, scene.scales_m, surround_rig())
-    assert cache.get(SMALL_GRID, scene.scales_m, surround_rig()) is first
+    first = cache.get(scene, surround_rig())
+    assert cache.get(scene, surround_rig()) is first
     moved = surround_rig()
     moved.cam_to_ego[0, 1, 0, 3] += 1e-3
-    assert cache.get(SMALL_GRID, scene.scales_m, moved) is not first
-    assert cache.get(SMALL_GRID, (0.1, 0.1, 0.1), surround_rig()) is not first
-    assert cache.get(SMALL_GRID, scene.scales_m, surround_rig().resized((6, 10))) is not first
-    assert len(cache) == 4
+    assert cache.get(scene, moved) is not first
+    assert cache.get(replace(scene, scale_fraction=(0.1, 0.1, 0.1)), surround_rig()) is not first
+    assert cache.get(scene, surround_rig().resized((6, 10))) is not first
+    assert cache.get(replace(scene, tiers=((3.0, 2.0),)), surround_rig()) is not first
+    assert len(cache) == 5
 
 
 def test_the_least_recently_used_rig_goes_first() -> None:
     scene = voxel_scene()
-    one = build_voxel_lists(SMALL_GRID, scene.scales_m, surround_rig(), SplatOptions())
+    one = build_voxel_lists(scene, surround_rig(), SplatOptions())
     cache = VoxelListCache(SplatOptions(cache_max_gb=2.9 * one.nbytes / 1e9))
     rigs = [surround_rig() for _ in range(3)]
     for shift, rig in enumerate(rigs):
         rig.cam_to_ego[0, :, 2, 3] += 1e-3 * shift
-    kept = cache.get(SMALL_GRID, scene.scales_m, rigs[0])
-    dropped = cache.get(SMALL_GRID, scene.scales_m, rigs[1])
-    assert cache.get(SMALL_GRID, scene.scales_m, rigs[0]) is kept
-    cache.get(SMALL_GRID, scene.scales_m, rigs[2])
+    kept = cache.get(scene, rigs[0])
+    dropped = cache.get(scene, rigs[1])
+    assert cache.get(scene, rigs[0]) is kept
+    cache.get(scene, rigs[2])
     assert len(cache) == 2
     assert cache.nbytes <= 2.9 * one.nbytes
-    assert cache.get(SMALL_GRID, scene.scales_m, rigs[0]) is kept
-    assert cache.get(SMALL_GRID, scene.scales_m, rigs[1]) is not dropped
+    assert cache.get(scene, rigs[0]) is kept
+    assert cache.get(scene, rigs[1]) is not dropped
 
 
 def test_a_rig_that_does_not_fit_is_refused_with_the_figure() -> None:
