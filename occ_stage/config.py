@@ -1,7 +1,7 @@
 """The configuration of a stage-2 run; one YAML file describes it."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -9,7 +9,7 @@ from gsocc.config import Config
 from gsocc.datasets.split import SurroundDataConfig
 from gsocc.engine.config import TrainConfig
 from gsocc.labels import NUM_OCC3D_LABELS, OCC3D_CLASSES
-from occ_stage.parity import Parity, Switches
+from occ_stage.parity import SWITCHES, Parity, Switches
 
 Size = tuple[int, int]  # H, W
 Vec3 = tuple[float, float, float]
@@ -172,6 +172,11 @@ class ObjectiveConfig(Config):
     ray_entropy: float = 0.0
     sparsity: float = 0.0
 
+    @property
+    def drawn_sky_logit(self) -> float | None:
+        """`sky_logit`, or None where the free-space logit is drawn."""
+        return None if self.sky == "free_logit" else self.sky_logit
+
 
 class PoseConfig(Config):
     """Where the motion between neighbouring frames comes from, by which images are compared.
@@ -229,10 +234,18 @@ class EvaluationConfig(Config):
     decision: Literal["threshold", "argmax"] = "threshold"  # argmax over the classes and free: the releases
     threshold: float | None = None  # occupancy threshold; chosen on training samples by default
     threshold_samples: int = 32
-    threshold_criterion: Literal["iou", "miou"] = "iou"
+    threshold_criterion: Literal["iou", "miou"] = "miou"  # iou drops every object for a cleaner ground
     lattice: Literal["nearest", "trilinear"] = "nearest"  # how the field is read at Occ3D voxel centres
     depth_size: Size | None = None  # default: native image size
     ground_z_m: float = 0.0  # height whose voxel layer is the ground; -0.8 in the labels of real nuScenes
+
+    @model_validator(mode="before")
+    @classmethod
+    def _argmax_needs_no_threshold(cls, values: Any) -> Any:
+        # Occupancy after an argmax is 0 or 1; one half says so wherever a threshold is asked for.
+        if isinstance(values, dict) and values.get("decision") == "argmax" and values.get("threshold") is None:
+            return {**values, "threshold": 0.5}
+        return values
 
 
 class OccConfig(Config):
@@ -256,6 +269,11 @@ class OccConfig(Config):
     def on(self, switch: str) -> bool:
         """Return whether a switch of `occ_stage.parity.SWITCHES` is on."""
         return self.switches.on(switch, self.parity)
+
+    @property
+    def switches_on(self) -> frozenset[str]:
+        """Names of the switches that are on."""
+        return frozenset(name for name in SWITCHES if self.on(name))
 
     @model_validator(mode="after")
     def _sections_agree(self) -> "OccConfig":
