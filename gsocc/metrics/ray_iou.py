@@ -67,19 +67,29 @@ class RayIouMetric(Metric):
     label of voxel (0, 0, 0). nuScenes' origins all lie inside, so published numbers do not depend on it.
 
     State lives on the metric's device, casting is done on the CPU.
+
+    Args:
+        grid: Lattice of predictions and truth.
+        limits_m: Distances below which a ray is right.
+        directions: Unit vectors in the ego frame; by default those of `lidar_directions`.
     """
 
     counts: Tensor
     full_state_update = False
     higher_is_better = True
 
-    def __init__(self, grid: VoxelGrid = OCC3D_GRID, limits_m: Sequence[float] = LIMITS_M) -> None:
+    def __init__(
+        self,
+        grid: VoxelGrid = OCC3D_GRID,
+        limits_m: Sequence[float] = LIMITS_M,
+        directions: Float64[Tensor, "R 3"] | None = None,
+    ) -> None:
         super().__init__()
         if not limits_m or min(limits_m) <= 0:
             raise ValueError(f"RayIouMetric: limits_m must be positive and at least one, got {tuple(limits_m)}")
         self.grid = grid
         self.limits_m = tuple(float(limit) for limit in limits_m)
-        self._directions = lidar_directions()
+        self.directions = lidar_directions() if directions is None else directions
         self.add_state(
             "counts", torch.zeros(2 + len(self.limits_m), FREE, dtype=torch.int64), dist_reduce_fx="sum"
         )  # rows: true, predicted, right within each limit
@@ -105,7 +115,7 @@ class RayIouMetric(Metric):
         limits = np.array(self.limits_m)
         counts = np.zeros((_TASKS, 2 + len(limits), FREE), np.int64)
         for one, true, places in zip(semantics, truth, origins_m, strict=True):
-            origins, steps = _in_voxels(places, self._directions, self.grid)
+            origins, steps = _in_voxels(places, self.directions, self.grid)
             count_rays(_array(one), _array(true), FREE, origins, steps, limits, counts)
         self.counts += torch.from_numpy(counts.sum(0)).to(self.counts.device)
 
