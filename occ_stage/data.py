@@ -64,10 +64,13 @@ def validation_dataset(config: OccConfig) -> NuScenesDataset:
 
 
 def training_class_weights(config: OccConfig) -> Tensor | None:
-    """Return loss weights per class channel and sky, (K + 1,), from label frequencies in training images."""
-    power = config.objective.class_weight_power
+    """Return loss weights per class channel and sky, (K + 1,), from label frequencies given or in training images."""
+    power, given = config.objective.class_weight_power, config.objective.class_frequencies
     if not config.objective.semantic or power == 0:
         return None
+    channels = [*class_ids(config.model), FREE]
+    if given is not None:
+        return class_weights_from_counts(torch.tensor(given)[channels], power)
     dataset = open_dataset(config, "train", parts={"semantics"}, frame_ids=(0,))
     counts = torch.zeros(NUM_OCC3D_LABELS)
     indices = evenly_spread(len(dataset), _FRAMES_COUNTED)
@@ -75,4 +78,4 @@ def training_class_weights(config: OccConfig) -> Tensor | None:
         assert batch.semantic_labels is not None
         labels = batch.semantic_labels.flatten()
         counts += torch.bincount(labels[labels >= 0], minlength=NUM_OCC3D_LABELS)
-    return class_weights_from_counts(counts[[*class_ids(config.model), FREE]], power)
+    return class_weights_from_counts(counts[channels], power)

@@ -7,18 +7,23 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gsocc.fields.occupancy import OccupancyField
-from gsocc.geometry.sampling import sample_volume
+from gsocc.fields.ray_rules import EXPONENTIAL, Exponential, SaturatingSum
+from gsocc.geometry.sampling import inside_grid, sample_volume
 from gsocc.labels import FREE, OCC3D_ID
 from gsocc.networks.backbones import build_backbone
 from gsocc.networks.occupancy_net import OccupancyNet
 from gsocc.renderers import build_renderer
-from gsocc.structures import OCC3D_GRID, CameraRig, RenderOutput, VoxelGrid
-from occ_stage.config import ModelConfig, OccConfig, RendererConfig
+from gsocc.structures import OCC3D_GRID, CameraRig, ContractedGrid, RenderOutput, VoxelGrid, scale_fraction_of
+from occ_stage.config import ModelConfig, ObjectiveConfig, OccConfig, RendererConfig
+
+_UNKNOWN_CLASS = OCC3D_ID["others"]  # what an occupied voxel is to a network without classes
 
 
-def build_grid(config: OccConfig) -> VoxelGrid:
+def build_grid(config: OccConfig) -> VoxelGrid | ContractedGrid:
     """Build the voxel grid of a run."""
     grid = config.grid
+    if grid.max_m is not None:
+        return ContractedGrid(grid.min_m, grid.max_m, grid.shape, grid.inner, grid.lattice)
     return VoxelGrid(grid.min_m, grid.shape, grid.voxel_m or (0.4, 0.4, 0.4))
 
 
@@ -32,8 +37,11 @@ def build_model(config: OccConfig) -> OccupancyNet:
         backbone,
         build_grid(config),
         num_classes=len(model.classes),
+        neck=model.neck,
         pyramid_width=model.pyramid_width,
         lift_channels=model.lift_channels,
+        lift="released" if config.on("mixed_align_corners") else "half_pixel",
+        voxel_embedding=model.voxel_embedding,
         decoder=model.decoder,
         initial_occupancy=model.initial_occupancy,
         logit_gain=model.logit_gain,
@@ -46,61 +54,113 @@ def class_ids(model: ModelConfig) -> list[int]:
 
 
 class FieldRenderer:
-    """Draws a field as a run asks for it: as Gaussians with a splat, along rays with a volume renderer."""
+    """Draws a field as a run asks for it: as Gaussians with a splat, along rays with a volume renderer.
 
-    def __init__(self, config: RendererConfig) -> None:
+    Args:
+        config: The renderer of the run.
+        draw_free: Composite the free-space logit too, as the last channel.
+        **options: Of the renderer, beside those of `config`.
+    """
+
+    def __init__(self, config: RendererConfig, *, draw_free: bool = False, **options: Any) -> None:
         self.size = config.size
         self.splats = config.name.startswith("splat")
-        self.scale_fraction = config.scale_fraction
-        options: dict[str, Any] = dict(config.options)
-        self.renderer = build_renderer(config.name, **options)
+        self.scale_fraction, self.scale_m, self.tiers = config.scale_fraction, config.scale_m, config.scale_tiers
+        self.draw_free = draw_free
+        self.ray_rule: Exponential | SaturatingSum = EXPONENTIAL
+        if config.ray_rule == "saturating_sum":
+            self.ray_rule = SaturatingSum(rest_at_last=config.rest_at_last)
+        self.renderer = build_renderer(config.name, **{**config.options, **options})
+
+    def field(self, grid: VoxelGrid | ContractedGrid, logits: Float[Tensor, "B L X Y Z"]) -> OccupancyField:
+        """Return what the network's output stands for; its last channel is the free-space logit."""
+        return OccupancyField(grid, logits[:, -1], logits if self.draw_free else logits[:, :-1], self.ray_rule)
 
     def __call__(self, field: OccupancyField, rig: CameraRig) -> RenderOutput:
         """Render into the cameras of `rig` at the run's render size."""
-        scene = field.to_gaussians(self.scale_fraction) if self.splats else field
-        return self.renderer.render(scene, rig.resized(self.size))
+        rig = rig.resized(self.size)
+        if not self.splats:
+            return self.renderer.render(field, rig)
+        fraction = self.scale_fraction if self.scale_m is None else scale_fraction_of(field.grid, self.scale_m)
+        return self.renderer.render(field.to_gaussians(fraction, self.tiers), rig)
 
 
-def depth_with_background(out: RenderOutput, far_m: float) -> Float[Tensor, "B V H W"]:
-    """Return the expected depth where the light that passes everything comes from `far_m`.
+def build_field_renderer(config: OccConfig) -> FieldRenderer:
+    """Build the renderer of a run, with what its losses and switches ask of it."""
+    options: dict[str, Any] = {}
+    if config.renderer.name.startswith("splat") and config.on("squeezed_footprint"):
+        options["footprint"] = "released"
+    if config.objective.distortion:
+        options["weights"] = True
+    return FieldRenderer(config.renderer, draw_free=config.objective.sky == "free_logit", **options)
+
+
+def rendered_depth(out: RenderOutput, config: ObjectiveConfig, *, accumulated: bool) -> Float[Tensor, "B V H W"]:
+    """Return the depth that losses see.
 
     ``sum(w z) + (1 - opacity) far``: a pixel that is barely covered reads as far, not as near, and lowering or
     raising its opacity moves its depth, which the normalised depth would not do.
+
+    Args:
+        out: What was drawn.
+        config: Depth of the background, and the range that depths are clamped to.
+        accumulated: Leave the background out: ``sum(w z)``, the switch `accumulated_depth`.
     """
-    return out.depth_sum_m + (1 - out.opacity) * far_m
+    depth_m = out.depth_sum_m
+    if not accumulated:
+        depth_m = depth_m + (1 - out.opacity) * config.far_m
+    return depth_m if config.depth_range_m is None else depth_m.clamp(*config.depth_range_m)
 
 
-def semantic_logits(out: RenderOutput, sky_logit: float) -> Float[Tensor, "B V L H W"]:
-    """Return rendered class logits and, as the last channel, that of the sky: what is seen where nothing is hit."""
+def semantic_logits(out: RenderOutput, sky_logit: float | None) -> Float[Tensor, "B V L H W"]:
+    """Return rendered class logits and, as the last channel, that of the sky: what is seen where nothing is hit.
+
+    Without `sky_logit` it has been drawn, as the free-space logit.
+    """
+    if sky_logit is None:
+        return out.features
     return torch.cat([out.features, sky_logit * (1 - out.opacity)[:, :, None]], 2)
 
 
-def rendered_labels(out: RenderOutput, ids: list[int], sky_logit: float) -> Int[Tensor, "B V H W"]:
+def rendered_labels(out: RenderOutput, ids: list[int], sky_logit: float | None) -> Int[Tensor, "B V H W"]:
     """Return the Occ3D id of every pixel; 17 where the sky shows."""
+    if not ids:
+        return torch.where(out.opacity >= 0.5, _UNKNOWN_CLASS, FREE)
     table = torch.tensor([*ids, FREE], device=out.opacity.device)
     return table[semantic_logits(out, sky_logit).argmax(2)]
 
 
 @torch.no_grad()
-def occ3d_prediction(field: OccupancyField, ids: list[int], lattice: str) -> tuple[Float[Tensor, "B X Y Z"], Tensor]:
+def occ3d_prediction(
+    field: OccupancyField, ids: list[int], lattice: str, decision: str = "threshold"
+) -> tuple[Float[Tensor, "B X Y Z"], Tensor]:
     """Read a field at the voxel centres of Occ3D.
 
     Args:
         field: Any grid; lattice points outside it are free.
         ids: Occ3D id of each class channel.
         lattice: "nearest" or "trilinear".
+        decision: "threshold" leaves it to one; "argmax" compares the free-space logit with those of the classes.
 
     Returns:
-        occupancy: Probability in [0, 1] on `OCC3D_GRID`.
+        occupancy: Probability in [0, 1] on `OCC3D_GRID`; of "argmax" 0 or 1.
         classes: Occ3D id (uint8) that a voxel has if it is occupied.
     """
     points = OCC3D_GRID.centers_m(field.free_logits.device).reshape(1, -1, 3)
     points = points.expand(len(field.free_logits), -1, -1)
     mode = "nearest" if lattice == "nearest" else "bilinear"
-    occupancy = sample_volume(field.occupancy()[:, None], field.grid, points, mode)[:, 0]
-    logits = sample_volume(field.class_logits, field.grid, points, mode)
-    table = torch.tensor(ids, dtype=torch.uint8, device=logits.device)
-    return occupancy.unflatten(1, OCC3D_GRID.shape), table[logits.argmax(1)].unflatten(1, OCC3D_GRID.shape)
+    class_logits = sample_volume(field.class_logits[:, : len(ids)], field.grid, points, mode)
+    if decision == "argmax":
+        free = sample_volume(field.free_logits[:, None], field.grid, points, mode)[:, 0]
+        best = class_logits.amax(1) if ids else torch.zeros_like(free)
+        occupancy = ((best > free) & inside_grid(field.grid, points)).to(free.dtype)
+    else:
+        occupancy = sample_volume(field.occupancy()[:, None], field.grid, points, mode)[:, 0]
+    if ids:
+        classes = torch.tensor(ids, dtype=torch.uint8, device=occupancy.device)[class_logits.argmax(1)]
+    else:
+        classes = torch.full_like(occupancy, _UNKNOWN_CLASS, dtype=torch.uint8)
+    return occupancy.unflatten(1, OCC3D_GRID.shape), classes.unflatten(1, OCC3D_GRID.shape)
 
 
 def threshold_labels(occupancy: Tensor, classes: Tensor, threshold: float) -> Tensor:

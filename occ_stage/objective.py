@@ -1,19 +1,24 @@
 """What stage 2 minimises: the rendered field must explain the neighbouring images and the 2-D labels."""
 
+from collections.abc import Collection
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gsocc.engine import LossReport
 from gsocc.fields.occupancy import OccupancyField
+from gsocc.geometry.projection import camera_directions
 from gsocc.labels import FREE, IGNORE, NUM_OCC3D_LABELS
-from gsocc.losses.regularizers import binary_entropy, total_variation
+from gsocc.losses.distortion import distortion_loss, sample_lengths
+from gsocc.losses.regularizers import binary_entropy, emptiness, half_entropy, total_variation
 from gsocc.losses.reprojection import pick_nearest, reprojection_loss, shrink_depth, shrink_images
 from gsocc.losses.semantic import semantic_cross_entropy
 from gsocc.losses.smoothness import disparity_smoothness
-from gsocc.structures import RenderOutput, SurroundBatch, VoxelGrid
+from gsocc.structures import CameraRig, ContractedGrid, RenderOutput, SurroundBatch, VoxelGrid
+from occ_stage.auxiliary import joint_rig, views_of, with_auxiliary_views
 from occ_stage.config import ObjectiveConfig
-from occ_stage.model import FieldRenderer, depth_with_background, semantic_logits
+from occ_stage.model import FieldRenderer, rendered_depth, semantic_logits
 from occ_stage.motion import MotionSource, with_motion
 
 
@@ -27,16 +32,18 @@ class OccObjective:
         ids: Occ3D id of each class channel.
         class_weights: One per class channel and one for sky, (K + 1,); None weighs all alike.
         motion: Where the motion between frames comes from; None takes that of the batch.
+        switches: Which of `occ_stage.parity.SWITCHES` are on; those that concern losses are looked at.
     """
 
     def __init__(
         self,
         config: ObjectiveConfig,
-        grid: VoxelGrid,
+        grid: VoxelGrid | ContractedGrid,
         renderer: FieldRenderer,
         ids: list[int],
         class_weights: Tensor | None = None,
         motion: MotionSource | None = None,
+        switches: Collection[str] = (),
     ) -> None:
         self.config = config
         self.grid = grid
@@ -44,31 +51,75 @@ class OccObjective:
         self.ids = ids
         self.class_weights = class_weights
         self.motion = motion
+        self.switches = frozenset(switches)
         # Occ3D id -> channel; classes that the model does not have are not supervised, sky is the last channel.
         self.channel_of = torch.full((NUM_OCC3D_LABELS + 1,), IGNORE, dtype=torch.long)
-        self.channel_of[torch.tensor(ids)] = torch.arange(len(ids))
+        self.channel_of[torch.tensor(ids, dtype=torch.long)] = torch.arange(len(ids))
         self.channel_of[FREE] = len(ids)
 
     def __call__(self, model: nn.Module, batch: SurroundBatch) -> LossReport:
         """Return the weighted terms of a batch and their sum."""
         config = self.config
         logits = model(batch.network_images, batch.intrinsics, batch.cam_to_ego)
-        field = OccupancyField.from_logits(self.grid, logits)
-        out = self.renderer(field, batch.rig)
-        depth_m = depth_with_background(out, config.far_m)
+        field = self.renderer.field(self.grid, logits)
+        moments = with_auxiliary_views(batch) if config.auxiliary_views else [batch]
+        rig = joint_rig(moments)
+        drawn = self.renderer(field, rig)
         terms: dict[str, Tensor] = {}
         if config.photometric or config.smoothness:
-            terms |= self._image_terms(depth_m, with_motion(batch, self.motion))
+            moments[0] = with_motion(batch, self.motion)
+            terms |= self._image_terms(drawn, moments)
         if config.semantic:
-            terms["semantic"] = config.semantic * self._semantic(out, batch)
-        if config.total_variation:
-            terms["total_variation"] = config.total_variation * total_variation(field.occupancy()[:, None])
-        if config.entropy:
-            terms["entropy"] = config.entropy * binary_entropy(field.occupancy())
+            main = views_of(drawn, 0, batch.rig.num_views)
+            terms["semantic"] = config.semantic * self._semantic(main, batch)
+        terms |= self._voxel_terms(field, logits)
+        terms |= self._ray_terms(drawn, rig)
         return LossReport(torch.stack(list(terms.values())).sum(), terms)
 
-    def _image_terms(self, depth_m: Tensor, batch: SurroundBatch) -> dict[str, Tensor]:
-        """Photometric and smoothness terms, the former averaged over halved sizes."""
+    def depth(self, out: RenderOutput) -> Tensor:
+        """Return the depth (B, V, h, w) that the image terms see."""
+        return rendered_depth(out, self.config, accumulated="accumulated_depth" in self.switches)
+
+    def _voxel_terms(self, field: OccupancyField, logits: Tensor) -> dict[str, Tensor]:
+        config = self.config
+        terms: dict[str, Tensor] = {}
+        if config.total_variation:
+            volume = logits if config.total_variation_of == "logits" else field.occupancy()[:, None]
+            terms["total_variation"] = config.total_variation * total_variation(volume)
+        if config.entropy:
+            entropy = half_entropy if config.entropy_form == "half" else binary_entropy
+            terms["entropy"] = config.entropy * entropy(field.occupancy())
+        if config.sparsity:
+            top_slice = "sparsity_of_top_slice" in self.switches
+            terms["sparsity"] = config.sparsity * emptiness(logits[..., -1] if top_slice else field.free_logits)
+        return terms
+
+    def _ray_terms(self, out: RenderOutput, rig: CameraRig) -> dict[str, Tensor]:
+        config = self.config
+        terms: dict[str, Tensor] = {}
+        if config.distortion:
+            if out.weights is None or out.sample_depths_m is None:
+                raise ValueError("objective.distortion is not 0, but the renderer returns no weights along rays")
+            speed = camera_directions(rig.resized(self.renderer.size).intrinsics, self.renderer.size).norm(dim=-1)
+            lengths_m = sample_lengths(out.sample_depths_m, speed.to(out.weights.dtype))
+            terms["distortion"] = config.distortion * distortion_loss(out.weights, out.sample_depths_m, lengths_m)
+        if config.ray_entropy:
+            terms["ray_entropy"] = config.ray_entropy * binary_entropy(out.opacity)
+        return terms
+
+    def _image_terms(self, drawn: RenderOutput, moments: list[SurroundBatch]) -> dict[str, Tensor]:
+        """Photometric and smoothness terms, averaged over the times whose cameras were drawn."""
+        config, views = self.config, moments[0].rig.num_views
+        found: dict[str, list[Tensor]] = {}
+        for number, moment in enumerate(moments):
+            depth_m = self.depth(views_of(drawn, number * views, views))
+            for name, term in self._image_terms_of(depth_m, moment).items():
+                found.setdefault(name, []).append(term)
+        weights = {"smoothness": config.smoothness, "photometric": config.photometric}
+        return {name: weights[name] * torch.stack(terms).mean() for name, terms in found.items()}
+
+    def _image_terms_of(self, depth_m: Tensor, batch: SurroundBatch) -> dict[str, Tensor]:
+        """Terms of one time without their weights; the photometric one averaged over halved sizes."""
         config = self.config
         size = config.photo_size or self.renderer.size
         images = shrink_images(batch.images, size)  # (B, T, V, 3, h, w)
@@ -76,29 +127,33 @@ class OccObjective:
             depth_m = F.interpolate(depth_m, size=size, mode="bilinear", align_corners=False)
         terms: dict[str, Tensor] = {}
         if config.smoothness:
-            smoothness = disparity_smoothness(depth_m.flatten(0, 1), images[:, 0].flatten(0, 1))
-            terms["smoothness"] = config.smoothness * smoothness
+            terms["smoothness"] = disparity_smoothness(depth_m.flatten(0, 1), images[:, 0].flatten(0, 1))
         if config.photometric:
             losses = []
             for level in range(config.photo_levels):
                 smaller = (size[0] >> level, size[1] >> level)
                 small_depth_m = shrink_depth(depth_m, smaller)
                 losses.append(self._photometric(small_depth_m, shrink_images(images, smaller), batch))
-            terms["photometric"] = config.photometric * torch.stack(losses).mean()
+            terms["photometric"] = torch.stack(losses).mean()
         return terms
 
     def _photometric(self, depth_m: Tensor, images: Tensor, batch: SurroundBatch) -> Tensor:
         """Reprojection error of depth (B, V, h, w) and images (B, T, V, 3, h, w) at one size."""
         height, width = images.shape[-2:]
+        intrinsics = batch.rig.resized((height, width)).intrinsics
+        if "integer_pixel_warp" in self.switches:
+            # A pixel centre at i instead of i + 1/2 is a principal point half a pixel farther on.
+            intrinsics = intrinsics + intrinsics.new_tensor([[0.0, 0.0, 0.5], [0.0, 0.0, 0.5], [0.0, 0.0, 0.0]])
         return reprojection_loss(
             depth_m,
             images,
-            batch.rig.resized((height, width)).intrinsics,
+            intrinsics,
             batch.cam_motion,
             batch.frame_valid,
             ssim_weight=self.config.ssim_weight,
             automask=self.config.automask,
             pixel_mask=self._pixel_mask(batch, (height, width)),
+            unmasked="unmasked_warp" in self.switches,
         )
 
     def _pixel_mask(self, batch: SurroundBatch, size: tuple[int, int]) -> Tensor | None:
@@ -114,7 +169,7 @@ class OccObjective:
     def _semantic(self, out: RenderOutput, batch: SurroundBatch) -> Tensor:
         if batch.semantic_labels is None:
             raise ValueError("objective.semantic is not 0, but the data carry no semantic labels")
-        logits = semantic_logits(out, self.config.sky_logit).flatten(0, 1)  # (BV, K + 1, h, w)
+        logits = semantic_logits(out, self.config.drawn_sky_logit).flatten(0, 1)  # (BV, K + 1, h, w)
         labels = pick_nearest(batch.semantic_labels, self.renderer.size).flatten(0, 1)
         channels = self.channel_of.to(labels.device)[labels]  # the table's last entry answers -1
         weights = None if self.class_weights is None else self.class_weights.to(logits.device)

@@ -4,10 +4,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from gsocc.fields.occupancy import OccupancyField
 from gsocc.structures import SurroundBatch
 from gsocc.viewer.panels import surround_panel
-from occ_stage.model import depth_with_background, rendered_labels
+from occ_stage.model import rendered_labels
 from occ_stage.objective import OccObjective
 
 
@@ -19,14 +18,16 @@ def training_panels(
     config = objective.config
     first = batch.item(0)
     logits = model(first.network_images, first.intrinsics, first.cam_to_ego)
-    out = objective.renderer(OccupancyField.from_logits(objective.grid, logits), first.rig)
+    out = objective.renderer(objective.renderer.field(objective.grid, logits), first.rig)
     images = (first.images[0, 0] * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
     labels = first.semantic_labels
     panel = surround_panel(
         camera_names,
         images.cpu().numpy(),
-        depth_m=depth_with_background(out, config.far_m)[0].cpu().numpy(),
-        semantics=rendered_labels(out, objective.ids, config.sky_logit)[0].cpu().numpy() if config.semantic else None,
+        depth_m=objective.depth(out)[0].cpu().numpy(),
+        semantics=rendered_labels(out, objective.ids, config.drawn_sky_logit)[0].cpu().numpy()
+        if config.semantic
+        else None,
         true_semantics=None if labels is None else labels[0].cpu().numpy(),
         width=1200,
     )

@@ -6,10 +6,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from gsocc.fields.occupancy import OccupancyField
 from gsocc.structures import RenderOutput, SurroundBatch
 from occ_stage.config import OccConfig
-from occ_stage.model import FieldRenderer, build_grid, class_ids, occ3d_prediction, rendered_labels
+from occ_stage.model import (
+    build_field_renderer,
+    build_grid,
+    class_ids,
+    occ3d_prediction,
+    rendered_depth,
+    rendered_labels,
+)
 
 _HIT = 0.01  # below this opacity a pixel has no depth of its own and reads as far
 
@@ -42,29 +48,34 @@ class Predictor:
         self.device = device
         self.grid = build_grid(config)
         self.ids = class_ids(config.model)
-        self.renderer = FieldRenderer(config.renderer)
+        self.renderer = build_field_renderer(config)
 
     @torch.no_grad()
     def __call__(self, batch: SurroundBatch) -> Frame:
         """Predict one key frame (a batch of one).
 
-        Depth is normalised by opacity: LiDAR returns lie on surfaces, so what passes through is not background.
+        Depth is normalised by opacity: LiDAR returns lie on surfaces, so what passes through is not background. With
+        the switch `accumulated_depth` it is what the losses saw, as in the releases.
         """
+        objective, evaluation = self.config.objective, self.config.evaluation
         batch = batch.to(self.device)
         logits = self.model(batch.network_images, batch.intrinsics, batch.cam_to_ego)
-        field_ = OccupancyField.from_logits(self.grid, logits)
-        occupancy, classes = occ3d_prediction(field_, self.ids, self.config.evaluation.lattice)
+        field_ = self.renderer.field(self.grid, logits)
+        occupancy, classes = occ3d_prediction(field_, self.ids, evaluation.lattice, evaluation.decision)
         self._synchronize()
         start = time.perf_counter()
         output = self.renderer(field_, batch.rig)
         self._synchronize()
         seconds = time.perf_counter() - start
-        depth_m = torch.where(output.opacity > _HIT, output.depth_m, self.config.objective.far_m)
+        if self.config.on("accumulated_depth"):
+            depth_m = rendered_depth(output, objective, accumulated=True)
+        else:
+            depth_m = torch.where(output.opacity > _HIT, output.depth_m, objective.far_m)
         return Frame(occupancy, classes, depth_m, output, seconds)
 
     def rendered_labels(self, frame: Frame) -> Tensor:
         """Return the Occ3D id of every rendered pixel (B, V, h, w); 17 where the sky shows."""
-        return rendered_labels(frame.output, self.ids, self.config.objective.sky_logit)
+        return rendered_labels(frame.output, self.ids, self.config.objective.drawn_sky_logit)
 
     def _synchronize(self) -> None:
         if self.device.type == "cuda":

@@ -19,7 +19,7 @@ from occ_stage.data import (
     training_dataset,
     validation_dataset,
 )
-from occ_stage.model import FieldRenderer, build_grid, build_model, class_ids
+from occ_stage.model import build_field_renderer, build_grid, build_model, class_ids
 from occ_stage.motion import open_motion, with_identity
 from occ_stage.objective import OccObjective
 from occ_stage.pictures import training_panels
@@ -52,10 +52,11 @@ def train(config: OccConfig, folder: Path, policy: Policy = "new") -> FitResult:
     objective = OccObjective(
         config.objective,
         build_grid(config),
-        FieldRenderer(config.renderer),
+        build_field_renderer(config),
         class_ids(config.model),
         training_class_weights(config),
         motion,
+        config.switches_on,
     )
     seed_everything(config.training.seed)  # the network's weights depend on the seed alone
     return fit(

@@ -5,7 +5,8 @@ import torch
 from gsocc.fields.occupancy import OccupancyField
 from gsocc.labels import FREE, OCC3D_ID
 from gsocc.structures import OCC3D_GRID, RenderOutput, VoxelGrid
-from occ_stage.model import depth_with_background, occ3d_prediction, rendered_labels, threshold_labels
+from occ_stage.config import ObjectiveConfig
+from occ_stage.model import occ3d_prediction, rendered_depth, rendered_labels, threshold_labels
 
 COARSE = VoxelGrid((-40.0, -40.0, -1.0), (100, 100, 16), (0.8, 0.8, 0.4))
 IDS = [OCC3D_ID["car"], OCC3D_ID["manmade"]]
@@ -54,7 +55,8 @@ def _output(opacity: float, features: list[float]) -> RenderOutput:
 
 def test_light_that_passes_comes_from_the_background() -> None:
     """A quarter at 10 m, the rest at 60 m."""
-    assert depth_with_background(_output(0.25, [0.0]), 60.0).item() == 0.25 * 10 + 0.75 * 60
+    depth_m = rendered_depth(_output(0.25, [0.0]), ObjectiveConfig(far_m=60.0), accumulated=False)
+    assert depth_m.item() == 0.25 * 10 + 0.75 * 60
 
 
 def test_an_empty_pixel_shows_sky_and_a_covered_one_its_class() -> None:

@@ -14,7 +14,6 @@ from gsocc.app.benchmark.scenes import surround_rig
 from gsocc.app.benchmark.stopwatch import PeakMemory, bounded_memory, lap, machine, out_of_memory, race
 from gsocc.app.benchmark.tables import Sheet, figure, ratio, times
 from gsocc.errors import UserError
-from gsocc.fields.occupancy import OccupancyField
 from gsocc.labels import FREE
 from gsocc.progress import ProgressBar
 from gsocc.renderers import RendererError
@@ -190,11 +189,12 @@ class _Stepper:
 
     def runners(self, drawing: "RendererConfig") -> tuple[Callable[[], None], Callable[[], None]]:
         """Return a whole step, and the renderer's part of it on its own."""
-        from occ_stage.model import FieldRenderer, class_ids
+        from occ_stage.model import build_field_renderer, class_ids
         from occ_stage.objective import OccObjective
 
-        renderer = FieldRenderer(drawing)
-        objective = OccObjective(self.config.objective, self.grid, renderer, class_ids(self.config.model))
+        renderer = build_field_renderer(self.config.model_copy(update={"renderer": drawing}))
+        ids, switches = class_ids(self.config.model), self.config.switches_on
+        objective = OccObjective(self.config.objective, self.grid, renderer, ids, switches=switches)
         leaf = self.logits.clone().requires_grad_()
 
         def step() -> None:
@@ -202,7 +202,7 @@ class _Stepper:
 
         def alone() -> None:
             leaf.grad = None
-            out = renderer(OccupancyField.from_logits(self.grid, leaf), self.batch.rig)
+            out = renderer(renderer.field(self.grid, leaf), self.batch.rig)
             (out.depth_sum_m.mean() + out.opacity.mean() + out.features.square().mean()).backward()
 
         return step, alone
