@@ -28,6 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "networks": {"structures", "geometry", "fields"},
     "renderers": {"structures", "geometry", "fields.base", "fields.ray_rules", "kernels"},
     "engine": set(),
+    "interop": {"structures", "geometry", "networks", "fields", "renderers"},
     "viewer": {"structures", "geometry"},
     "app": {"*", "occ_stage", "pose_stage"},
 }
