@@ -44,17 +44,26 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Folder for metrics.json; default <run>/eval.")] = None,
     predictions: Annotated[Path | None, typer.Option(help="Also write a prediction file per key frame here.")] = None,
     baselines: Annotated[bool, typer.Option(help="Score the trivial predictors on the same frames too.")] = True,
+    protocol: Annotated[
+        str | None, typer.Option(help="Protocols to score in one pass, separated by commas; see docs/metrics.md.")
+    ] = None,
 ) -> None:
     """Score a trained stage-2 run on the validation split of its data."""
     from rich.console import Console
 
     from gsocc.engine import is_main_process
+    from gsocc.metrics.protocols import parse_protocols, protocol_lines
     from occ_stage.evaluate import evaluate_checkpoint
     from occ_stage.tables import score_table
 
-    result, scored = evaluate_checkpoint(checkpoint, overrides, out, predictions, with_baselines=baselines)
+    protocols = None if protocol is None else parse_protocols(protocol)
+    result, scored = evaluate_checkpoint(
+        checkpoint, overrides, out, predictions, with_baselines=baselines, protocols=protocols
+    )
     if is_main_process():
-        Console().print(score_table(checkpoint.name, result, scored))
+        console = Console()
+        console.print(score_table(checkpoint.name, result, scored))
+        console.print(protocol_lines(result.protocols), markup=False, highlight=False, style="dim")
 
 
 def predict(

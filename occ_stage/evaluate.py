@@ -1,40 +1,29 @@
 """Scores of a trained field, and of predictors that know nothing, on the same frames."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from gsocc.datasets.loader import batches_of_one, evenly_spread
-from gsocc.datasets.nuscenes import NuScenesDataset
-from gsocc.engine import is_main_process, process_group, seed_everything, shard
+from gsocc.engine import is_main_process, process_group, seed_everything
+from gsocc.errors import UserError
 from gsocc.files import write_json
-from gsocc.labels import IGNORE
-from gsocc.metrics import (
-    DepthMetric,
-    GroundPlaneCapSweep,
-    LabelPrior,
-    OccupancyGuess,
-    OccupancySuite,
-    ThresholdChoice,
-    ThresholdSweep,
-    all_free,
-    all_occupied,
-    ground_plane,
-    metric_name,
-)
-from gsocc.structures import OccupancyLabels, SurroundBatch
+from gsocc.metrics import ProtocolSuite, ThresholdChoice, ThresholdSweep
+from gsocc.metrics.frames import FramePrediction, Need
+from gsocc.metrics.protocols import PROTOCOLS, RUN
+from gsocc.metrics.suite import needs_of
+from gsocc.structures import SurroundBatch
+from occ_stage.baselines import labels_of, score_guesses, training_truth
 from occ_stage.checkpoint import find_run_checkpoint, load_predictor
 from occ_stage.config import OccConfig
-from occ_stage.data import open_dataset
 from occ_stage.model import build_model, threshold_labels
 from occ_stage.predict import PredictionWriter
 from occ_stage.predictor import Frame, Predictor
-
-DEPTH_PROTOCOL = "depth/nuscenes/80m"
+from occ_stage.truth import TruthReader, validation_frames, validation_set
 
 
 @dataclass(frozen=True)
@@ -48,63 +37,80 @@ class Evaluation:
     render_seconds: float | None = None
     pose: str | None = None
     notes: dict[str, float] = field(default_factory=dict)
+    protocols: tuple[str, ...] = ()
 
 
 FrameSink = Callable[[SurroundBatch, Frame, Tensor], None]
+
+
+def default_protocols(config: OccConfig) -> tuple[str, ...]:
+    """Return what a run is scored by unless told otherwise: occupancy, depth, and 2-D labels where it learns them."""
+    return (*RUN, "semantics2d/rendered") if config.objective.semantic else RUN
 
 
 def choose_threshold(predictor: Predictor) -> ThresholdChoice:
     """Choose the occupancy threshold on training frames; the frames that are scored take no part in it."""
     config = predictor.config
     sweep = ThresholdSweep(criterion=config.evaluation.threshold_criterion).to(predictor.device)
-    for batch in _training_truth(config, config.evaluation.threshold_samples, "choosing the threshold"):
+    for batch in training_truth(config, config.evaluation.threshold_samples, "choosing the threshold"):
         frame = predictor(batch)
-        sweep.update(frame.occupancy, frame.classes, _truth(batch.to(predictor.device)))
+        sweep.update(frame.occupancy, frame.classes, labels_of(batch.to(predictor.device)))
     return sweep.choose()
 
 
 def evaluate_model(
-    predictor: Predictor, threshold: ThresholdChoice | None, sink: FrameSink | None = None, label: str = "evaluating"
+    predictor: Predictor,
+    threshold: ThresholdChoice | None,
+    sink: FrameSink | None = None,
+    label: str = "evaluating",
+    protocols: Sequence[str] | None = None,
 ) -> Evaluation:
-    """Score a model on the validation split, sharded over ranks.
+    """Score a model on the validation split in one pass, sharded over ranks.
 
     Args:
         predictor: The model.
         threshold: From `choose_threshold`; by default it is chosen here, or taken from the configuration.
         sink: Called with every batch, its frame and the Occ3D labels after the threshold.
         label: Of the progress bar.
+        protocols: Names in `gsocc.metrics.protocols.PROTOCOLS`; by default those of `default_protocols`.
     """
-    config = predictor.config
-    if threshold is None and config.evaluation.threshold is None:
+    config, device = predictor.config, predictor.device
+    protocols = default_protocols(config) if protocols is None else protocols
+    needs = needs_of(protocols)
+    if threshold is None and _wants_threshold(config, needs, sink):
         threshold = choose_threshold(predictor)
-    value = _value(config, threshold)
-    suite = OccupancySuite(ground_z_m=config.evaluation.ground_z_m).to(predictor.device)
-    dataset = _validation_set(config)
-    depth = DepthMetric(dataset.camera_names, protocol=DEPTH_PROTOCOL).to(predictor.device)
-    accuracy = torch.zeros(2, dtype=torch.float64)
+    dataset = validation_set(config, needs)
+    read = TruthReader(dataset, needs)
+    suite = ProtocolSuite(protocols, ground_z_m=config.evaluation.ground_z_m, camera_names=dataset.camera_names).to(
+        device
+    )
     seconds, frames = [], 0
-    for batch in _validation_frames(config, dataset, label):
+    for batch in validation_frames(config, dataset, needs, label):
         frame = predictor(batch)
-        labels = threshold_labels(frame.occupancy, frame.classes, value)
-        batch = batch.to(predictor.device)
-        assert batch.lidar_depth_m is not None
-        suite.update(labels, frame.occupancy, _truth(batch))
-        depth.update(frame.depth_m, batch.lidar_depth_m)
-        if batch.semantic_labels is not None:
-            accuracy += _pixel_accuracy(predictor.rendered_labels(frame), batch.semantic_labels)
+        labels = None
+        if threshold is not None or config.evaluation.threshold is not None:
+            labels = threshold_labels(frame.occupancy, frame.classes, _value(config, threshold))
+        batch = batch.to(device)
+        pixels = predictor.rendered_labels(frame) if "rendered_labels" in needs else None
+        suite.update(FramePrediction(labels, frame.occupancy, frame.depth_m, pixels), read(batch))
         seconds.append(frame.render_seconds)
         frames += 1
         if sink is not None:
+            assert labels is not None
             sink(batch, frame, labels)
     scores = suite.compute()
-    metrics = scores.metrics | depth.compute()
-    accuracy = _sum_over_ranks(accuracy)
-    if accuracy[1] > 0:
-        metrics[metric_name("semantics2d/rendered", "accuracy")] = float(accuracy[0] / accuracy[1])
     total = _sum_over_ranks(torch.tensor([float(frames)]))
     # The first rendering builds caches and compiles; the median is what a stream of frames costs.
     median = float(torch.tensor(seconds).median()) if seconds else None
-    return Evaluation(metrics, scores.ground_layers, int(total), threshold, median, config.pose.label)
+    return Evaluation(
+        scores.metrics,
+        scores.ground_layers,
+        int(total),
+        threshold,
+        median,
+        config.pose.label,
+        protocols=tuple(protocols),
+    )
 
 
 def evaluate_checkpoint(
@@ -114,6 +120,7 @@ def evaluate_checkpoint(
     predictions: Path | None = None,
     *,
     with_baselines: bool = True,
+    protocols: Sequence[str] | None = None,
 ) -> tuple[Evaluation, dict[str, Evaluation]]:
     """Score a run and, on the same frames, the trivial predictors; write metrics.json.
 
@@ -123,45 +130,89 @@ def evaluate_checkpoint(
         out: Folder of metrics.json; by default `eval` in `path`.
         predictions: Folder for prediction files, if wanted.
         with_baselines: Score the baselines too, an untrained network among them.
+        protocols: Names in `gsocc.metrics.protocols.PROTOCOLS`, all scored in one pass; by default those of
+            `default_protocols`.
 
     Returns:
         The run's numbers, and those of the baselines by name.
+
+    Raises:
+        UserError: Where a protocol wants the depth of another data set than the run's.
     """
     predictor = load_predictor(path, overrides)
     config = predictor.config
+    protocols = default_protocols(config) if protocols is None else protocols
+    _check_dataset(config, protocols)
     with process_group():
         sink = None
-        threshold = None if config.evaluation.threshold is not None else choose_threshold(predictor)
+        wants_threshold = _wants_threshold(config, needs_of(protocols), predictions)
+        threshold = choose_threshold(predictor) if wants_threshold else None
         if predictions is not None:
             meta: dict[str, str | float] = {
                 "checkpoint": str(find_run_checkpoint(path)),
                 "threshold": _value(config, threshold),
                 "pose": config.pose.label,
             }
-            sink = PredictionWriter(predictor, _validation_set(config), predictions, meta)
-        result = evaluate_model(predictor, threshold, sink)
+            sink = PredictionWriter(predictor, validation_set(config, ()), predictions, meta)
+        result = evaluate_model(predictor, threshold, sink, protocols=protocols)
         baselines: dict[str, Evaluation] = {}
         if with_baselines:
-            baselines = evaluate_baselines(config, predictor.device)
-            baselines["untrained"] = evaluate_untrained(config, predictor.device)
+            baselines = evaluate_baselines(config, predictor.device, protocols)
+            baselines["untrained"] = evaluate_untrained(config, predictor.device, protocols)
     if is_main_process():
-        record = {
-            "threshold": _value(config, threshold),
-            "threshold_chosen_on": None if threshold is None else f"training frames, by {threshold.criterion}",
-            "frames": result.frames,
-            "pose": config.pose.label,
-            "metrics": result.metrics,
-            "ground_layers": result.ground_layers,
-            "baselines": {name: {"metrics": b.metrics, "notes": b.notes} for name, b in baselines.items()},
-        }
-        write_json((out or path / "eval") / "metrics.json", record)
+        write_json((out or path / "eval") / "metrics.json", _record(config, protocols, result, baselines))
     return result, baselines
 
 
-def evaluate_untrained(config: OccConfig, device: torch.device) -> Evaluation:
+def evaluate_untrained(config: OccConfig, device: torch.device, protocols: Sequence[str] | None = None) -> Evaluation:
     """Score the run's network as it was before the first step."""
     seed_everything(config.training.seed)
-    return evaluate_model(Predictor(build_model(config), config, device), None, label="untrained network")
+    predictor = Predictor(build_model(config), config, device)
+    return evaluate_model(predictor, None, label="untrained network", protocols=protocols)
+
+
+def evaluate_baselines(
+    config: OccConfig, device: torch.device, protocols: Sequence[str] | None = None
+) -> dict[str, Evaluation]:
+    """Score the predictors that need no images; see `occ_stage.baselines.score_guesses`."""
+    chosen = default_protocols(config) if protocols is None else protocols
+    scores, notes, frames = score_guesses(config, device, chosen)
+    return {
+        name: Evaluation(s.metrics, s.ground_layers, frames, notes=notes if name == "ground_plane" else {})
+        for name, s in scores.items()
+    }
+
+
+def _record(
+    config: OccConfig, protocols: Sequence[str], result: Evaluation, baselines: dict[str, Evaluation]
+) -> dict[str, Any]:
+    """Return what metrics.json holds."""
+    fixed, choice = config.evaluation.threshold, result.threshold
+    return {
+        "threshold": fixed if choice is None else choice.threshold,
+        "threshold_chosen_on": None if choice is None else f"training frames, by {choice.criterion}",
+        "frames": result.frames,
+        "pose": config.pose.label,
+        "protocols": {name: PROTOCOLS[name].description for name in protocols},
+        "metrics": result.metrics,
+        "ground_layers": result.ground_layers,
+        "baselines": {name: {"metrics": b.metrics, "notes": b.notes} for name, b in baselines.items()},
+    }
+
+
+def _check_dataset(config: OccConfig, protocols: Sequence[str]) -> None:
+    for name in protocols:
+        wanted = PROTOCOLS[name].dataset
+        if wanted not in ("", config.data.dataset):
+            raise UserError(
+                f"--protocol: {name} scores depth of data set {wanted}, but the run reads {config.data.dataset}; "
+                f"use depth/{config.data.dataset}/... instead"
+            )
+
+
+def _wants_threshold(config: OccConfig, needs: frozenset[Need], sink: object) -> bool:
+    """Return whether labels are needed, and with them a threshold that the configuration does not give."""
+    return config.evaluation.threshold is None and ("semantics" in needs or sink is not None)
 
 
 def _value(config: OccConfig, threshold: ThresholdChoice | None) -> float:
@@ -169,72 +220,6 @@ def _value(config: OccConfig, threshold: ThresholdChoice | None) -> float:
         return config.evaluation.threshold
     assert threshold is not None
     return threshold.threshold
-
-
-def evaluate_baselines(config: OccConfig, device: torch.device) -> dict[str, Evaluation]:
-    """Score what needs no images: all free, all occupied, a flat plane, the label prior of the training scenes."""
-    ground_z_m = config.evaluation.ground_z_m
-    prior = LabelPrior().to(device)
-    for batch in _training_truth(config, None, "label prior"):
-        prior.update(_truth(batch.to(device)))
-    guesses = {
-        "all_free": all_free(),
-        "all_occupied": all_occupied(),
-        "ground_plane": ground_plane(ground_z_m=ground_z_m),
-        "label_prior": prior.guess(),
-    }
-    suites = {name: OccupancySuite(ground_z_m=ground_z_m).to(device) for name in guesses}
-    dataset = _validation_set(config)
-    sweep = GroundPlaneCapSweep(len(dataset.camera_names)).to(device)
-    frames = 0
-    for batch in _validation_frames(config, dataset, "baselines"):
-        batch = batch.to(device)
-        assert batch.lidar_depth_m is not None
-        for name, guess in guesses.items():
-            suites[name].update(*_on(guess, device).batch(1), _truth(batch))
-        sweep.update(batch.rig, batch.lidar_depth_m)
-        frames += 1
-    results = {}
-    for name, suite in suites.items():
-        scores = suite.compute()
-        metrics, notes = dict(scores.metrics), {}
-        if name == "ground_plane":
-            cap, abs_rel = sweep.compute()
-            metrics[metric_name(DEPTH_PROTOCOL, "abs_rel")] = abs_rel
-            notes["far_cap_m"] = cap
-        results[name] = Evaluation(metrics, scores.ground_layers, frames, notes=notes)
-    return results
-
-
-def _training_truth(config: OccConfig, limit: int | None, label: str) -> Iterator[SurroundBatch]:
-    """Yield at most `limit` training key frames with Occ3D truth, evenly spread."""
-    dataset = open_dataset(config, "train", parts={"occupancy"}, frame_ids=(0,))
-    return batches_of_one(dataset, shard(evenly_spread(len(dataset), limit)), label)
-
-
-def _validation_set(config: OccConfig) -> NuScenesDataset:
-    parts = {"occupancy", "lidar_depth"} | ({"semantics"} if config.objective.semantic else set())
-    return open_dataset(config, "val", parts=parts, frame_ids=(0,))
-
-
-def _validation_frames(config: OccConfig, dataset: NuScenesDataset, label: str) -> Iterator[SurroundBatch]:
-    indices = evenly_spread(len(dataset), config.evaluation.max_samples)
-    return batches_of_one(dataset, shard(indices), label)
-
-
-def _truth(batch: SurroundBatch) -> OccupancyLabels:
-    assert batch.occupancy is not None  # the data set was opened with this part
-    return batch.occupancy
-
-
-def _pixel_accuracy(predicted: Tensor, labels: Tensor) -> Tensor:
-    """Return (right, counted) pixels, sky included."""
-    counted = labels != IGNORE
-    return torch.stack([((predicted == labels) & counted).sum(), counted.sum()]).double().cpu()
-
-
-def _on(guess: OccupancyGuess, device: torch.device) -> OccupancyGuess:
-    return OccupancyGuess(guess.semantics.to(device), guess.occupancy.to(device))
 
 
 def _sum_over_ranks(values: Tensor) -> Tensor:

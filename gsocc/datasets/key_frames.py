@@ -37,25 +37,20 @@ class KeyFrameReader:
             raise DataError(f"{token}: not a key frame of {self.index.source.dataset} {self.index.source.version}")
         if "lidar" in self.index.source.skipped:
             raise DataError("the index was built without LiDAR, whose poses and scans this score reads; build it again")
-        row = self._rows[token]
-        index = self.index
-        lidar_to_ego = pose_matrix(index.lidar_to_ego[row])
+        index, row = self.index, self._rows[token]
+        scene = int(index.sample_scene[row])
+        first, end = int(self._first[scene]), int(self._first[scene + 1])  # rows are ordered by scene and time
+        lidar_to_ego = pose_matrix(index.lidar_to_ego[first:end])
         previous = int(index.sample_prev[row])
         return KeyFrame(
             token=token,
             scene=index.scene(row),
             previous=index.token(previous) if previous >= 0 else "",
-            ego_to_global=pose_matrix(index.lidar_ego_to_global[row]),
-            scene_lidar_to_ego=self._scene_lidar_to_ego(row),
-            origin_m=lidar_to_ego[:3, 3].copy(),
-            points_ego=self._points_ego(row, lidar_to_ego) if with_scan else None,
+            number=row - first,
+            scene_lidar_to_ego=lidar_to_ego,
+            scene_ego_to_global=pose_matrix(index.lidar_ego_to_global[first:end]),
+            points_ego=self._points_ego(row, lidar_to_ego[row - first]) if with_scan else None,
         )
-
-    def _scene_lidar_to_ego(self, row: int) -> Float64[np.ndarray, "S 4 4"]:
-        scene = int(self.index.sample_scene[row])
-        rows = slice(int(self._first[scene]), int(self._first[scene + 1]))  # rows are ordered by scene and time
-        lidar_to_global = pose_matrix(self.index.lidar_ego_to_global[rows]) @ pose_matrix(self.index.lidar_to_ego[rows])
-        return np.linalg.inv(pose_matrix(self.index.lidar_ego_to_global[row])) @ lidar_to_global
 
     def _points_ego(self, row: int, lidar_to_ego: Float64[np.ndarray, "4 4"]) -> Float[np.ndarray, "N 3"]:
         points = read_lidar(self.root / self.index.lidar_file[row].decode()).astype(np.float64)

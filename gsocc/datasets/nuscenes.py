@@ -147,6 +147,14 @@ class NuScenesDataset(Dataset[SurroundSample]):
         times_us = self.index.image_time_us[images[:, 0]]
         return [float(t - times_us[0]) / 1e6 for t in times_us.tolist()]
 
+    def released_lidar_depth(self, number: int) -> Float32[np.ndarray, "V H W"]:
+        """Return a key frame's LiDAR depth drawn as the published depth files were, at the size of `lidar_depth_m`.
+
+        A point goes to the pixel round(u), the last of several points stays, and none is too near.
+        """
+        row = int(self.rows[number])
+        return self._scan_depth(row, self.index.key_image[row].astype(np.int64), "round", "last", 0.0)
+
     def image_files(self, number: int) -> list[Path]:
         """Return the image files that a sample reads, key frame first."""
         images, _ = self._image_rows(int(self.rows[number]))
@@ -265,9 +273,17 @@ class NuScenesDataset(Dataset[SurroundSample]):
         return motion
 
     def _depth(self, row: int, key: Int64[np.ndarray, " V"]) -> Float32[np.ndarray, "V H W"]:
-        size = self.depth_size or self._native_size(int(key[0]))
         if self.depth_from == "files":
-            return np.stack([self._depth_file(image, size) for image in key.tolist()])
+            return np.stack([self._depth_file(image, self._depth_size(key)) for image in key.tolist()])
+        return self._scan_depth(row, key, self.depth_rounding, self.depth_collisions, self.depth_min_m)
+
+    def _depth_size(self, key: Int64[np.ndarray, " V"]) -> Size:
+        return self.depth_size or self._native_size(int(key[0]))
+
+    def _scan_depth(
+        self, row: int, key: Int64[np.ndarray, " V"], rounding: Rounding, collisions: Collisions, min_m: float
+    ) -> Float32[np.ndarray, "V H W"]:
+        size = self._depth_size(key)
         points = read_lidar(self.root / self.index.lidar_file[row].decode())
         lidar_to_global = pose_matrix(self.index.lidar_ego_to_global[row]) @ pose_matrix(self.index.lidar_to_ego[row])
         cam_to_global = pose_matrix(self.index.image_ego_to_global[key]) @ self._cam_to_ego(key)
@@ -276,9 +292,9 @@ class NuScenesDataset(Dataset[SurroundSample]):
             np.linalg.inv(cam_to_global) @ lidar_to_global,
             self._intrinsics(key, size),
             size,
-            rounding=self.depth_rounding,
-            collisions=self.depth_collisions,
-            min_depth_m=self.depth_min_m,
+            rounding=rounding,
+            collisions=collisions,
+            min_depth_m=min_m,
         )
 
     def _depth_file(self, image: int, size: Size) -> Float32[np.ndarray, "H W"]:

@@ -15,6 +15,7 @@ from gsocc.metrics.depth import DepthMetric
 from gsocc.metrics.frames import FramePrediction, FrameTruth, Need
 from gsocc.metrics.names import MaskName
 from gsocc.metrics.occupancy import OccupancyMetric
+from gsocc.metrics.pixels import PixelAccuracy
 from gsocc.metrics.selfocc import SelfOccMetric
 from gsocc.structures import OccupancyLabels, VoxelGrid
 
@@ -114,8 +115,18 @@ def _depth(name: str, max_m: float, *, rounded: bool, masked: bool) -> Family:
     return Family(frozenset(needs), lambda s: DepthMetric(s.camera_names, max_m=max_m, protocol=name), update, _compute)
 
 
+def _update_pixels(metric: PixelAccuracy, prediction: FramePrediction, truth: FrameTruth) -> None:
+    assert prediction.label_images is not None
+    assert truth.label_images is not None
+    metric.update(prediction.label_images, truth.label_images)
+
+
 def _families() -> dict[str, Family]:
-    families = {"selfocc": Family(_VOLUME, lambda _: SelfOccMetric(), _update_volume, _compute)}
+    pixels: frozenset[Need] = frozenset(("rendered_labels", "label_images"))
+    families = {
+        "selfocc": Family(_VOLUME, lambda _: SelfOccMetric(), _update_volume, _compute),
+        "pixels": Family(pixels, lambda _: PixelAccuracy(), _update_pixels, _compute),
+    }
     for mask in get_args(MaskName):
         families |= {
             f"confusion/{mask}": Family(_VOLUME, partial(_occupancy, mask), _update_volume, _compute),

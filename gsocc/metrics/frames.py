@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from gsocc.structures import OccupancyLabels
@@ -12,9 +12,11 @@ from gsocc.structures.key_frame import KeyFrame
 Need = Literal[
     "semantics",  # predicted labels
     "rendered_depth",  # predicted depth images
+    "rendered_labels",  # predicted label images
     "labels",  # Occ3D truth
     "lidar_depth",  # LiDAR depth images, drawn by this toolkit
     "lidar_depth_round",  # LiDAR depth images, drawn as the published depth files
+    "label_images",  # 2-D labels of the data set
     "self_mask",  # which pixels show the world and not the vehicle
     "key_frames",  # poses of the scene
     "scans",  # LiDAR returns
@@ -31,11 +33,13 @@ class FramePrediction:
         semantics: Labels on the Occ3D lattice, 0..16 for the classes and 17 for free; None where none are scored.
         occupancy: Probability in [0, 1] that a voxel is solid, before the threshold.
         depth_m: Rendered depth along the optical axis.
+        label_images: Rendered Occ3D ids, 17 is sky.
     """
 
     semantics: UInt8[Tensor, "B X Y Z"] | None = None
     occupancy: Float[Tensor, "B X Y Z"] | None = None
     depth_m: Float[Tensor, "B V h w"] | None = None
+    label_images: Int[Tensor, "B V h w"] | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class FrameTruth:
         lidar_depth_round_m: The same, drawn as the published depth files.
         self_mask: False on pixels that show the vehicle; any size.
         key_frames: Poses and scans, one per item of the batch.
+        label_images: Occ3D ids of pixels, 17 is sky, -1 has no label.
     """
 
     labels: OccupancyLabels | None = None
@@ -55,3 +60,4 @@ class FrameTruth:
     lidar_depth_round_m: Float[Tensor, "B V H W"] | None = None
     self_mask: Bool[Tensor, "B V Hm Wm"] | None = None
     key_frames: tuple[KeyFrame, ...] = ()
+    label_images: Int[Tensor, "B V h w"] | None = None

@@ -6,6 +6,7 @@ gives the numbers of all protocols that can be read off its counts (`gsocc.metri
 """
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -80,6 +81,7 @@ PROTOCOLS: dict[str, Protocol] = {
         *_occ3d(),
         Protocol("occ3d/selfocc", ("selfocc",), "SelfOcc"),
         *_depth("nuscenes", 80, "SurroundDepth, VFDepth, OccNeRF, GaussianOcc"),
+        Protocol("semantics2d/rendered", ("pixels",), "this toolkit: did training on 2-D labels work"),
         *_depth("ddad", 200, "SurroundDepth, VFDepth, GaussianOcc"),
     ]
 }
@@ -114,3 +116,8 @@ def parse_protocols(text: str) -> tuple[str, ...]:
                 f"known protocols: {', '.join(PROTOCOLS)}"
             )
     return tuple(dict.fromkeys(names))
+
+
+def protocol_lines(protocols: Sequence[str]) -> str:
+    """Return a line per protocol that says what it counts: the legend of a table of numbers."""
+    return "\n".join(f"{name}: {PROTOCOLS[name].description}" for name in protocols)

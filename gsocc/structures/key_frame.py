@@ -14,17 +14,26 @@ class KeyFrame:
         token: The data set's id of the key frame.
         scene: Name of the scene it belongs to.
         previous: Id of the key frame before it in the scene, or "".
-        ego_to_global: Pose of the vehicle at the time of the scan.
-        scene_lidar_to_ego: Poses of the LiDAR at all S key frames of the scene, in order of time, in the ego frame of
-            this one.
-        origin_m: Position of the LiDAR in the ego frame.
+        number: Which of the S key frames of its scene it is, in order of time.
+        scene_lidar_to_ego: Poses of the LiDAR on the vehicle at all key frames of the scene.
+        scene_ego_to_global: Poses of the vehicle at the times of those scans.
         points_ego: LiDAR returns in the ego frame, in metres; None where they were not asked for.
     """
 
     token: str
     scene: str
     previous: str
-    ego_to_global: Float[np.ndarray, "4 4"]
+    number: int
     scene_lidar_to_ego: Float[np.ndarray, "S 4 4"]
-    origin_m: Float[np.ndarray, "3"]
+    scene_ego_to_global: Float[np.ndarray, "S 4 4"]
     points_ego: Float[np.ndarray, "N 3"] | None = None
+
+    @property
+    def ego_to_global(self) -> Float[np.ndarray, "4 4"]:
+        """Pose of the vehicle at the time of the scan."""
+        return self.scene_ego_to_global[self.number]
+
+    @property
+    def origin_m(self) -> Float[np.ndarray, "3"]:
+        """Position of the LiDAR in the ego frame."""
+        return self.scene_lidar_to_ego[self.number, :3, 3]
