@@ -99,7 +99,9 @@ def _refusal(message: str) -> str:
             "refused: not a plain state dict of tensors, or damaged; nothing in it was run. "
             "Download it again, or save it again as a state dict where you trust its origin"
         )
-    return f"damaged, expected a state dict that torch saved: {message.splitlines()[0]}; copy it again"
+    return (
+        f"damaged, expected a state dict that torch saved ({message.partition(chr(10))[0] or 'empty'}); copy it again"
+    )
 
 
 def take_tensors(
