@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,40 @@ def test_a_truncated_archive_is_named(tmp_path: Path, keep_bytes: int) -> None:
     path.write_bytes(path.read_bytes()[:keep_bytes])
     with pytest.raises(DataError, match=r"a\.npz: expected"):
         read_npz(path)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_arrays_of_every_layout_come_back_as_numpy_reads_them(tmp_path: Path, save: Callable[..., None]) -> None:
+    """NumPy's own reader is the reference; arrays are writable, as PyTorch wants them."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        "columns_first": np.asfortranarray(rng.normal(size=(3, 4, 5))),
+        "empty": np.zeros((0, 3), np.int16),
+        "scalar": np.array(2.5),
+        "big_endian": np.arange(5, dtype=">i4"),
+        "no_width": np.array(["", ""]),
+        "fields": np.zeros(2, dtype=[("a", np.uint8), ("b", np.float32)]),
+        "strided": np.arange(20)[::3],
+    }
+    save(tmp_path / "a.npz", **arrays)
+    back = read_npz(tmp_path / "a.npz")
+    with np.load(tmp_path / "a.npz") as expected:
+        assert list(back) == expected.files
+        for name in back:
+            assert (back[name].dtype, back[name].shape) == (expected[name].dtype, expected[name].shape)
+            assert back[name].tobytes() == expected[name].tobytes()
+            assert back[name].flags.writeable
+
+
+def test_a_damaged_member_is_named_and_not_returned(tmp_path: Path) -> None:
+    """Every byte of the packed array is flipped in turn; most still unpack, to something else."""
+    path = tmp_path / "a.npz"
+    write_npz(path, a=np.random.default_rng(0).integers(0, 18, 400).astype(np.uint8))
+    whole = path.read_bytes()
+    for place in range(60, 300, 7):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
+        with pytest.raises(DataError, match=r"a\.npz: expected a whole npz archive"):
+            read_npz(path)
 
 
 def test_a_single_array_is_no_archive(tmp_path: Path) -> None:

@@ -39,8 +39,9 @@ def read_occ3d(path: Path) -> OccupancyLabels:
             f"{path}: is not an Occ3D label file: it lacks {', '.join(missing)} and holds {', '.join(sorted(arrays))}; "
             "other occupancy sets (OpenOcc, SurroundOcc) number their classes differently and are not read"
         )
-    values = [torch.from_numpy(_checked(path, key, arrays[key])) for key in _KEYS]
-    return OccupancyLabels(values[0], values[1].bool(), values[2].bool())
+    semantics, camera, lidar = (_checked(path, key, arrays[key]) for key in _KEYS)
+    masks = [torch.from_numpy(mask.view(np.bool_)) for mask in (camera, lidar)]  # nothing but 0 and 1, as was checked
+    return OccupancyLabels(torch.from_numpy(semantics), masks[0], masks[1])
 
 
 def _checked(path: Path, key: str, values: np.ndarray) -> UInt8[np.ndarray, "X Y Z"]:
