@@ -18,7 +18,7 @@ COMMANDS = [
 
 
 def test_the_page_has_commands() -> None:
-    assert {command.split()[1] for command in COMMANDS} == {"render", "train", "occ"}
+    assert {command.split()[1] for command in COMMANDS} == {"render", "train", "occ", "stage1"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

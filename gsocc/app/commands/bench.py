@@ -13,6 +13,8 @@ from gsocc.errors import UserError
 if TYPE_CHECKING:
     from gsocc.app.benchmark.tables import Sheet
 
+_BENCH_STEPS = 1000  # of stage 1: three minutes of a CPU core
+
 
 def render(
     grid: Annotated[list[str] | None, typer.Option(metavar="ZxYxX", help="Voxels; may be repeated.")] = None,
@@ -194,21 +196,28 @@ def stage1(
         bool, typer.Option("--ablate", help="Also train the baselines: parts of the method left out.")
     ] = False,
     variant: Annotated[list[str] | None, typer.Option(help="Only these; may be repeated.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each, with seeds 0, 1, ...")] = 3,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Trainings of each, with seeds 0, 1, ...; default: 2, but 5 for --ablate.")
+    ] = None,
     start_m: Annotated[
         list[float] | None,
         typer.Option(
             help="Flat depth to start from, in metres; may be repeated; default: 4 and 20, but 4 for --ablate."
         ),
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Training steps; default: those of configs/pose.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Training steps; default: 1000, but those of configs/pose for --ablate.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of runs and tables.")] = Path("runs/bench_stage1"),
     world: Annotated[Path, typer.Option(help="Folder of the demo's world.")] = Path("data/demo_world"),
+    markdown: Annotated[Path | None, typer.Option(help="Also put the table into this page, between its marks.")] = None,
 ) -> None:
     """Train stage 1 with several seeds from depths that are wrong; a run that is finished is not trained again."""
     from rich.console import Console
 
     from gsocc.app.benchmark.stage1 import benchmark_stage1
+    from gsocc.app.benchmark.stage1 import markdown as table
+    from gsocc.app.benchmark.tables import write_markdown
     from gsocc.app.stage1_runs import ABLATION, VARIANTS
 
     unknown = [name for name in variant or () if name not in VARIANTS]
@@ -219,4 +228,8 @@ def stage1(
         raise UserError(f"--start-m: expected a depth between 1 and 80, which the network can say, got {wrong[0]:g}")
     names = tuple(variant) if variant else ABLATION if ablate else ("gsp", "gsp_flow_depth")
     starts_m = start_m or ([4.0] if ablate else [4.0, 20.0])
-    benchmark_stage1(out, world, names, starts_m, seeds, steps, Console())
+    seeds = seeds or (5 if ablate else 2)
+    steps = steps or (None if ablate else _BENCH_STEPS)
+    rows = benchmark_stage1(out, world, names, starts_m, seeds, steps, Console())
+    if markdown is not None:
+        write_markdown(markdown, "bench stage1 ablation" if ablate else "bench stage1", table(rows))
