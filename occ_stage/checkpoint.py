@@ -38,6 +38,8 @@ def load_predictor(path: Path, overrides: Sequence[str] = (), device: torch.devi
     if not config_path.is_file():
         raise CheckpointError(f"{config_path}: missing; a checkpoint is weights and configuration together")
     config = load_config(config_path, OccConfig, overrides)
-    model = build_model(config)
+    # The checkpoint brings all weights: those that training started from may be anywhere.
+    blank = config.model.model_copy(update={"backbone_weights": None})
+    model = build_model(config.model_copy(update={"model": blank}))
     load_into(model, checkpoint)
     return Predictor(model, config, device or default_device())

@@ -240,10 +240,8 @@ def _rebuild(
         raise CheckpointError(
             f"{checkpoint.folder / 'config.yaml'}: model: does not describe a stage-1 network: {error}"
         ) from error
-    # The checkpoint brings all weights: those that training started from may not be on this machine.
-    depth = config.depth.model_copy(update={"backbone_weights": None})
-    pose = config.pose.model_copy(update={"backbone_weights": None, "readout": readout or config.pose.readout})
-    net = PoseDepthNet(config.model_copy(update={"depth": depth, "pose": pose}))
+    pose = config.pose.model_copy(update={"readout": readout or config.pose.readout})
+    net = PoseDepthNet(config.model_copy(update={"pose": pose}).without_pretrained())
     load_into(net, checkpoint)
     return net.requires_grad_(False).eval().to(default_device())
 

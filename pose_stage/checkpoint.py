@@ -34,6 +34,6 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> tuple[PoseDepthNet, P
     if not config_path.is_file():
         raise CheckpointError(f"{config_path}: missing; a checkpoint is weights and configuration together")
     config = load_config(config_path, PoseRunConfig, overrides)
-    model = PoseDepthNet(config.model)
+    model = PoseDepthNet(config.model.without_pretrained())
     load_into(model, checkpoint)
     return model, config

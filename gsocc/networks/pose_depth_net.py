@@ -89,6 +89,15 @@ class PoseDepthConfig(Config):
         """Whether samples must carry optical flow."""
         return self.depth.flow or self.pose.name == "flow" or self.pose.readout == "geometric"
 
+    def without_pretrained(self) -> "PoseDepthConfig":
+        """Return the same networks for a checkpoint that brings all weights.
+
+        Those that training started from may not be on this machine.
+        """
+        depth = self.depth.model_copy(update={"backbone_weights": None})
+        pose = self.pose.model_copy(update={"backbone_weights": None})
+        return self.model_copy(update={"depth": depth, "pose": pose})
+
 
 class PoseDepthOutput(NamedTuple):
     """What the network says of a batch.

@@ -136,6 +136,12 @@ def test_a_missing_run_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_weights_that_training_started_from_are_not_needed_again(run: Path) -> None:
+    """A checkpoint holds all of them; ImageNet's file may have been on another machine."""
+    load_predictor(run, ["model.backbone_weights=gone.pth"])
+
+
+@pytest.mark.slow
 def test_a_parked_vehicle_teaches_nothing_and_the_run_says_so(tiny_world: Path, tmp_path: Path) -> None:
     """No key frame moves a kilometre between sweeps."""
     with pytest.raises(UserError, match="min_travel_m"):

@@ -66,6 +66,9 @@ def test_a_run_leaves_its_terms_pictures_and_a_checkpoint_that_builds_the_networ
     model, config = load_run(run, ["model.pose.readout=network"])
     assert config.model.pose.readout == "network"
     assert set(_weights(run)) == set(model.state_dict())
+    gone = ["model.depth.backbone_weights=gone.pth", "model.pose.backbone_weights=gone.pth"]
+    model, _ = load_run(run, gone)  # weights that training started from are not needed again
+    assert set(_weights(run)) == set(model.state_dict())
 
 
 @pytest.mark.slow
