@@ -45,6 +45,8 @@ def build_model(config: OccConfig) -> OccupancyNet:
         decoder=model.decoder,
         initial_occupancy=model.initial_occupancy,
         logit_gain=model.logit_gain,
+        full_precision_voxels=model.voxel_precision == "full",
+        recompute_voxels=model.recompute_voxels,
     )
 
 

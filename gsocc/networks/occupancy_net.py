@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from gsocc.networks.backbones import Backbone
 from gsocc.networks.lifting import LIFTS
 from gsocc.networks.pyramid_head import NECKS
-from gsocc.networks.voxel_decoder import VOXEL_DECODERS
+from gsocc.networks.voxel_decoder import VOXEL_DECODERS, Hourglass3d
 from gsocc.structures.camera_rig import CameraRig
 from gsocc.structures.contracted_grid import ContractedGrid
 from gsocc.structures.voxel_grid import VoxelGrid
@@ -33,6 +33,8 @@ class OccupancyNet(nn.Module):
             first voxels; below 1/255 nothing is drawn and nothing is learned. At 0.5 nothing is added to the decoder's
             output, as in OccNeRF and GaussianOcc.
         logit_gain: Factor on the raw free-space output, which speeds up the road from fog to surfaces.
+        full_precision_voxels: Under autocast, keep lifting and decoder in float32, as OccNeRF and GaussianOcc do.
+        recompute_voxels: Compute the decoder's activations again in the backward pass; "hourglass3d" only.
     """
 
     def __init__(
@@ -49,6 +51,8 @@ class OccupancyNet(nn.Module):
         decoder: str = "hourglass3d",
         initial_occupancy: float = 0.05,
         logit_gain: float = 1.0,
+        full_precision_voxels: bool = False,
+        recompute_voxels: bool = False,
     ) -> None:
         super().__init__()
         if not 1 / 255 < initial_occupancy < 1:
@@ -62,6 +66,11 @@ class OccupancyNet(nn.Module):
         self.lift = LIFTS[lift](grid)
         self.voxel_embedding = nn.Parameter(torch.ones(1, lift_channels, *grid.shape)) if voxel_embedding else None
         self.decoder = VOXEL_DECODERS[decoder](grid, lift_channels, num_classes + 1)
+        if recompute_voxels:
+            if not isinstance(self.decoder, Hourglass3d):
+                raise ValueError(f"OccupancyNet: recompute_voxels needs decoder 'hourglass3d', got {decoder!r}")
+            self.decoder.recompute = True
+        self.full_precision_voxels = full_precision_voxels
         self.logit_gain = logit_gain
         self.free_bias = math.log((1 - initial_occupancy) / initial_occupancy)
 
@@ -83,9 +92,11 @@ class OccupancyNet(nn.Module):
         batch, views, _, height, width = images.shape
         maps = self.pyramid(self.backbone(images.flatten(0, 1))).unflatten(0, (batch, views))
         rig = CameraRig(intrinsics, cam_to_ego, (height, width))
-        voxels = self.lift(maps.float(), rig)
-        if self.voxel_embedding is not None:
-            voxels = voxels * self.voxel_embedding
-        raw = self.decoder(voxels)
+        mixed = torch.is_autocast_enabled(maps.device.type) and not self.full_precision_voxels
+        with torch.autocast(maps.device.type, enabled=mixed):
+            voxels = self.lift(maps.float(), rig)
+            if self.voxel_embedding is not None:
+                voxels = voxels * self.voxel_embedding
+            raw = self.decoder(voxels)
         free = raw[:, -1:] * self.logit_gain + self.free_bias
         return torch.cat([raw[:, :-1], free], 1).float()

@@ -1,6 +1,7 @@
 """Networks on the lifted voxel features."""
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gsocc.networks.backbones import group_norm
+from gsocc.networks.recompute import recomputed
 from gsocc.structures.contracted_grid import ContractedGrid
 from gsocc.structures.voxel_grid import VoxelGrid
 
@@ -78,7 +80,13 @@ class Hourglass3d(nn.Module):
 
     All convolutions are 3x3x3 without bias and each is followed by batch normalisation, the last one included: raw
     outputs are normalised. The grid must be divisible by 4 along every axis.
+
+    Attributes:
+        recompute: Keep only what goes from one of the six parts to the next and compute the rest again in the backward
+            pass.
     """
+
+    recompute: bool = False
 
     def __init__(self, grid: VoxelGrid | ContractedGrid, in_channels: int, out_channels: int, width: int = 32) -> None:
         super().__init__()
@@ -94,12 +102,15 @@ class Hourglass3d(nn.Module):
 
     def forward(self, voxels: Float[Tensor, "B C X Y Z"]) -> Float[Tensor, "B K X Y Z"]:
         """Return raw outputs per voxel."""
-        entered = self.enter(voxels)
-        cost = self.residual(entered) + entered
-        out, before, after = self.hourglasses[0](cost, None, None)
-        out, _, after = self.hourglasses[1](out + cost, before, after)
-        out, _, _ = self.hourglasses[2](out + cost, before, after)
-        return self.head(out)
+        entered = self._run(self.enter, voxels)
+        cost = self._run(self.residual, entered) + entered
+        out, before, after = self._run(self.hourglasses[0], cost, None, None)
+        out, _, after = self._run(self.hourglasses[1], out + cost, before, after)
+        out, _, _ = self._run(self.hourglasses[2], out + cost, before, after)
+        return self._run(self.head, out)
+
+    def _run(self, part: nn.Module, *inputs: Tensor | None) -> Any:
+        return recomputed(part, *inputs) if self.recompute else part(*inputs)
 
 
 class _Hourglass(nn.Module):
