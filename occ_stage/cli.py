@@ -1,41 +1,40 @@
 """Commands of stage 2; ``gsocc`` offers the same ones. Heavy imports happen inside, so that help stays quick."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from gsocc.errors import UserError
-
-ConfigFile = Annotated[Path, typer.Option("--config", "-c", help="YAML file that describes the run.")]
-Overrides = Annotated[list[str], typer.Option("--set", help="Change a key, for example train.steps=100; repeatable.")]
-Checkpoint = Annotated[Path, typer.Argument(help="A run directory, or one checkpoint folder in it.")]
+from gsocc.command_line import (
+    Checkpoint,
+    ConfigFile,
+    Overrides,
+    Overwrite,
+    PrintConfig,
+    Resume,
+    RunFolder,
+    policy_of,
+    resolve_run,
+)
 
 
 def train(
     config: ConfigFile,
     overrides: Overrides = [],  # noqa: B006  typer copies it
-    out: Annotated[Path | None, typer.Option(help="Run directory; default runs/<name of the run>.")] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last checkpoint in the run directory.")
-    ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run that the directory holds.")] = False,
-    print_config: Annotated[bool, typer.Option("--print-config", help="Print the resolved run and stop.")] = False,
+    out: RunFolder = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    print_config: PrintConfig = False,
 ) -> None:
     """Train an occupancy network by rendering it (stage 2)."""
-    from gsocc.config import load_config, to_yaml
     from occ_stage.config import OccConfig
 
-    run = load_config(config, OccConfig, overrides)
-    if print_config:
-        typer.echo(to_yaml(run), nl=False)
-        return
-    from occ_stage.train import train as train_run
+    policy = policy_of(resume, overwrite)
+    run = resolve_run(OccConfig, config, overrides, print_config)
+    if run is not None:
+        from occ_stage.train import train as train_run
 
-    if resume and overwrite:
-        raise UserError("--resume and --overwrite exclude each other")
-    policy: Literal["new", "resume", "overwrite"] = "resume" if resume else "overwrite" if overwrite else "new"
-    train_run(run, out or Path("runs") / run.name, policy)
+        train_run(run, out or Path("runs") / run.name, policy)
 
 
 def evaluate(

@@ -18,6 +18,7 @@ ALLOWED: dict[str, set[str]] = {
     "progress": set(),
     "labels": set(),
     "config": set(),
+    "command_line": set(),
     "structures": set(),
     "kernels": set(),
     "geometry": {"structures"},
