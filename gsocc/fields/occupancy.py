@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from gsocc.fields.ray_rules import EXPONENTIAL, Exponential, SaturatingSum
+from gsocc.fields.ray_rules import EXPONENTIAL, Exponential, SaturatingLogits, SaturatingSum
 from gsocc.structures import ContractedGrid, Tiers, VoxelGaussians, VoxelGrid
 
 
@@ -17,7 +17,8 @@ class OccupancyField:
 
     As Gaussians (GSV, arXiv:2408.11447) the opacity of a voxel is ``o``. Along a ray the voxel is a medium of density
     ``sigma = -ln(1 - o) / l`` with l the shortest voxel edge: a ray that crosses it over that length is stopped with
-    probability ``o``, so that one set of logits means the same to both renderers. OccNeRF's rule samples ``o`` itself.
+    probability ``o``, so that one set of logits means the same to both renderers. OccNeRF's rules sample ``o`` or its
+    logit.
 
     Attributes:
         grid: Where the voxels are.
@@ -29,14 +30,14 @@ class OccupancyField:
     grid: VoxelGrid | ContractedGrid
     free_logits: Float[Tensor, "B X Y Z"]
     class_logits: Float[Tensor, "B K X Y Z"]
-    ray_rule: Exponential | SaturatingSum = EXPONENTIAL
+    ray_rule: Exponential | SaturatingSum | SaturatingLogits = EXPONENTIAL
 
     @classmethod
     def from_logits(
         cls,
         grid: VoxelGrid | ContractedGrid,
         logits: Float[Tensor, "B L X Y Z"],
-        ray_rule: Exponential | SaturatingSum = EXPONENTIAL,
+        ray_rule: Exponential | SaturatingSum | SaturatingLogits = EXPONENTIAL,
     ) -> "OccupancyField":
         """Wrap a network's output, whose last channel is the free-space logit."""
         return cls(grid, logits[:, -1], logits[:, :-1], ray_rule)
@@ -50,9 +51,11 @@ class OccupancyField:
         return self.class_logits
 
     def ray_values(self) -> Float[Tensor, "B 1 X Y Z"]:
-        """Return the density in 1/m, or the occupancy where the rule adds up probabilities."""
+        """Return the density in 1/m, or the occupancy or its logit where the rule adds up probabilities."""
         if isinstance(self.ray_rule, SaturatingSum):
             return self.occupancy()[:, None]
+        if isinstance(self.ray_rule, SaturatingLogits):
+            return -self.free_logits[:, None]
         # -ln(1 - o) as softplus cannot overflow where o rounds to 1.
         return F.softplus(-self.free_logits)[:, None] / min(self.grid.voxel_m)
 

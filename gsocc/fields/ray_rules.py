@@ -1,7 +1,7 @@
 """Weight rules: how the values that a ray samples become alphas, and how alphas become weights.
 
-Four rules cover the five systems that this library includes. Each is a frozen dataclass that a field carries as its
-`ray_rule`; `volume` draws any object with the members of `RayRule`, `volume_cpu` the four of this module.
+Five rules cover the five systems that this library includes. Each is a frozen dataclass that a field carries as its
+`ray_rule`; `volume` draws any object with the members of `RayRule`, `volume_cpu` those of this module.
 """
 
 import math
@@ -74,12 +74,12 @@ class SaturatingSum:
     ``S_k = min(1, sum_{j<=k} p_j)``, ``w_k = S_k - S_{k-1}``. The spacing of the samples does not enter: the same
     field is drawn denser by more samples, so it belongs to the sampling that it was trained with.
 
-    OccNeRF interpolates logits and then takes the sigmoid, which makes p = 0.5 of the zeros outside of the grid; here
-    p itself is interpolated.
+    Here p itself is interpolated; `SaturatingLogits` is the rule as published.
 
     Attributes:
         rest_at_last: Give all that is left of the ray to the last sample where that lies outside of the grid or was
-            dropped by the sampler, as the published code does; otherwise the rest is background.
+            dropped by the sampler, as the published code does; it has no features then. Otherwise the rest is
+            background.
     """
 
     channels: ClassVar[int] = 1
@@ -94,6 +94,28 @@ class SaturatingSum:
     ) -> Float[Tensor, "*R S"]:
         """Return the probabilities; see `RayRule.alpha`."""
         return values[0]
+
+
+@dataclass(frozen=True)
+class SaturatingLogits:
+    """`SaturatingSum` as OccNeRF and GaussianOcc have it: values are logits of p, the sigmoid follows interpolation.
+
+    Attributes:
+        rest_at_last: As there.
+    """
+
+    channels: ClassVar[int] = 1
+    compositing: ClassVar[Compositing] = "sum"
+    padding: ClassVar[Padding] = "border"
+    bounds: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
+
+    rest_at_last: bool = False
+
+    def alpha(
+        self, values: Float[Tensor, "L *R S"], delta_m: Float[Tensor, "*R S"], directions: Float[Tensor, "*R 3"]
+    ) -> Float[Tensor, "*R S"]:
+        """Return the probabilities; see `RayRule.alpha`."""
+        return torch.sigmoid(values[0])
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,14 @@ def sample_volume(
         mode: "bilinear" (trilinear, that is) or "nearest".
         padding: "zeros" or "border", what lies beyond the centres of the outermost voxels.
     """
-    index = grid.to_index(points_ego)  # (B, P, 3)
-    normalised = (2.0 * index / index.new_tensor(grid.shape) - 1.0).flip(-1)  # grid_sample wants (z, y, x)
+    return sample_voxels(volume, grid.to_index(points_ego), mode, padding)
+
+
+def sample_voxels(
+    volume: Float[Tensor, "B C X Y Z"], index: Float[Tensor, "B P 3"], mode: str = "bilinear", padding: str = "zeros"
+) -> Float[Tensor, "B C P"]:
+    """Sample a voxel volume at continuous voxel coordinates: voxel i spans [i, i + 1). See `sample_volume`."""
+    normalised = (2.0 * index / index.new_tensor(volume.shape[2:]) - 1.0).flip(-1)  # grid_sample wants (z, y, x)
     sampled = F.grid_sample(
         volume, normalised[:, :, None, None], mode=mode, padding_mode=padding, align_corners=False
     )  # (B, C, P, 1, 1)
@@ -50,5 +56,9 @@ def sample_volume(
 
 def inside_grid(grid: VoxelGrid | ContractedGrid, points_ego: Float[Tensor, "*N 3"]) -> Bool[Tensor, "*N"]:
     """Return which points lie within the outer faces of the grid; of a `ContractedGrid` all do."""
-    index = grid.to_index(points_ego)
-    return ((index >= 0.0) & (index <= index.new_tensor(grid.shape))).all(-1)
+    return inside_shape(grid.to_index(points_ego), grid.shape)
+
+
+def inside_shape(index: Float[Tensor, "*N 3"], shape: tuple[int, int, int]) -> Bool[Tensor, "*N"]:
+    """Return which continuous voxel coordinates lie within the outer faces of a grid."""
+    return ((index >= 0.0) & (index <= index.new_tensor(shape))).all(-1)

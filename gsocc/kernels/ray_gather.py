@@ -86,10 +86,19 @@ def _admit(
 
 @njit(nogil=True, fastmath=FAST, error_model="numpy")
 def _moved(ray: Ray, grid: Grid, t: float, before: float, distance: float) -> bool:
-    """Return whether the positions at two depths are farther apart than the distance along any axis."""
+    """Return whether the positions at two depths are farther apart than the distance along any axis.
+
+    Of a contracted grid the distance is one of 2 / n of each axis, which is the voxel unless the axis runs between
+    the outermost centres.
+    """
     x, y, z = position(ray, t, grid)
     u, v, w = position(ray, before, grid)
-    return abs(x - u) > distance or abs(y - v) > distance or abs(z - w) > distance
+    less = 1.0 if grid.ends else 0.0
+    return (
+        abs(x - u) * grid.nx > distance * (grid.nx - less)
+        or abs(y - v) * grid.ny > distance * (grid.ny - less)
+        or abs(z - w) * grid.nz > distance * (grid.nz - less)
+    )
 
 
 @njit(inline="always", nogil=True, fastmath=FAST, error_model="numpy")
@@ -106,16 +115,11 @@ def _first_index(table: F64, t: float) -> int:
 
 
 @njit(nogil=True, fastmath=FAST, error_model="numpy")
-def _add_rest(
-    ray: Ray, grid: Grid, t: float, light: np.float32, values: F32, samples: F32, voxels: I32, shares: F32, count: int
-) -> int:
-    """Add a sample at t that takes all that is left; return the new count."""
-    x, y, z = position(ray, t, grid)
-    if grid.trilinear:
-        surround(x, y, z, grid, values, voxels, shares, 8 * count)
-    else:
-        inside = 0.0 <= x < grid.nx and 0.0 <= y < grid.ny and 0.0 <= z < grid.nz
-        voxels[count], shares[count] = nearest(x, y, z, grid), _ONE if inside else _ZERO
+def _add_rest(grid: Grid, t: float, light: np.float32, samples: F32, voxels: I32, shares: F32, count: int) -> int:
+    """Add a sample at t that takes all that is left, and shows nothing of any voxel; return the new count."""
+    size = 8 if grid.trilinear else 1
+    for corner in range(count * size, (count + 1) * size):
+        voxels[corner], shares[corner] = 0, _ZERO
     # An alpha of 2 fills any ray, an empty one too, and so has no gradient.
     samples[count, T], samples[count, DELTA], samples[count, ALPHA], samples[count, LIGHT] = t, 0.0, 2.0, light
     samples[count, VALUE], samples[count, COS] = 0.0, 0.0
@@ -156,7 +160,7 @@ def _gather_table(
         index += 1
     wants_rest = rule.code == SATURATING_SUM and rule.first > _ZERO and not closed
     if wants_rest and end > 0 and not (last_met and index == end):
-        count = _add_rest(ray, grid, table[0, end - 1], light, values, samples, voxels, shares, count)
+        count = _add_rest(grid, table[0, end - 1], light, samples, voxels, shares, count)
     return count
 
 
@@ -194,7 +198,7 @@ def _gather_cells(
         if i < 0 or j < 0 or k < 0 or i >= grid.nx or j >= grid.ny or k >= grid.nz:
             break
     if rule.code == SATURATING_SUM and rule.first > _ZERO and not closed:
-        count = _add_rest(ray, grid, sampling.far, light, values, samples, voxels, shares, count)
+        count = _add_rest(grid, sampling.far, light, samples, voxels, shares, count)
     return count
 
 

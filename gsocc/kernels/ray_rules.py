@@ -17,7 +17,8 @@ class Rule(NamedTuple):
     Attributes:
         code: Which.
         first: SATURATING_SUM: whether the last sample gets the rest (0 or 1). SHIFTED_SOFTPLUS: shift. NEUS: inv_s.
-        second: SHIFTED_SOFTPLUS: interval, negative for the spacing in metres. NEUS: anneal.
+        second: SATURATING_SUM: whether values are logits (0 or 1). SHIFTED_SOFTPLUS: interval, negative for the spacing
+            in metres. NEUS: anneal.
         alpha_min: Samples of smaller alpha are skipped.
         t_min: The march ends after the sample that leaves this much light or less.
     """
@@ -70,7 +71,7 @@ def alpha_of(rule: Rule, value: np.float32, cos: np.float32, delta: np.float32) 
     if rule.code == EXPONENTIAL:
         return opaque_part(value * delta)
     if rule.code == SATURATING_SUM:
-        return value
+        return _logistic(value) if rule.second > _ZERO else value
     if rule.code == SHIFTED_SOFTPLUS:
         x = value + rule.first
         density = max(x, _ZERO) + math.log1p(math.exp(-abs(x)))
@@ -97,6 +98,9 @@ def pull_back(
     if rule.code == EXPONENTIAL:
         return slope * delta, _ZERO, _ZERO
     if rule.code == SATURATING_SUM:
+        if rule.second > _ZERO:
+            share = _logistic(value)
+            slope *= share * (_ONE - share)
         return slope, _ZERO, _ZERO
     if rule.code == SHIFTED_SOFTPLUS:
         return slope * (rule.second if rule.second >= _ZERO else delta) * _logistic(value + rule.first), _ZERO, _ZERO

@@ -49,6 +49,21 @@ def contracted_table(
     return depths, torch.cat([lengths, lengths[-1:]])
 
 
+def group_sums(values: Float[Tensor, "R S *rest"], count: int) -> Float[Tensor, "R G *rest"]:
+    """Sum over groups of `count` consecutive samples; the last group has what is left."""
+    if count == 1:
+        return values
+    groups = -(-values.shape[1] // count)
+    padding = values.new_zeros(len(values), groups * count - values.shape[1], *values.shape[2:])
+    return torch.cat([values, padding], 1).unflatten(1, (groups, count)).sum(2)
+
+
+def group_means(values: Float[Tensor, "R S *rest"], count: int) -> Float[Tensor, "R G *rest"]:
+    """Average over groups of `count` consecutive samples; the last group has what is left."""
+    sizes = group_sums(torch.ones_like(values), count)
+    return group_sums(values, count) / sizes
+
+
 def cell_samples(
     grid: VoxelGrid, origins: Float[Tensor, "R 3"], rays: Float[Tensor, "R 3"], options: VolumeOptions
 ) -> tuple[Float[Tensor, "R S"], Float[Tensor, "R S"]]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from gsocc.fields.base import Field
-from gsocc.fields.ray_rules import Exponential, NeusLogistic, RayRule, SaturatingSum, ShiftedSoftplus
+from gsocc.fields.ray_rules import Exponential, NeusLogistic, RayRule, SaturatingLogits, SaturatingSum, ShiftedSoftplus
 from gsocc.kernels import ray_rules as codes
 from gsocc.kernels.ray_gather import Sampling
 from gsocc.kernels.ray_geometry import Grid
@@ -122,8 +122,9 @@ def _kernel_rule(rule: RayRule, alpha_min: float) -> codes.Rule:
     first, second = 0.0, 0.0
     if isinstance(rule, Exponential):
         code = codes.EXPONENTIAL
-    elif isinstance(rule, SaturatingSum):
+    elif isinstance(rule, SaturatingSum | SaturatingLogits):
         code, first = codes.SATURATING_SUM, float(rule.rest_at_last)
+        second = float(isinstance(rule, SaturatingLogits))
     elif isinstance(rule, ShiftedSoftplus):
         code, first, second = codes.SHIFTED_SOFTPLUS, rule.shift, -1.0 if rule.interval is None else rule.interval
     elif isinstance(rule, NeusLogistic):
@@ -131,7 +132,7 @@ def _kernel_rule(rule: RayRule, alpha_min: float) -> codes.Rule:
     else:
         raise RendererError(
             f"volume_cpu: the field has ray_rule {rule!r}, the kernels know Exponential, SaturatingSum, "
-            f"ShiftedSoftplus and NeusLogistic; renderer 'volume' draws any rule"
+            f"SaturatingLogits, ShiftedSoftplus and NeusLogistic; renderer 'volume' draws any rule"
         )
     limits = np.float32(alpha_min), np.float32(TRANSMITTANCE_MIN)
     return codes.Rule(code, np.float32(first), np.float32(second), *limits)

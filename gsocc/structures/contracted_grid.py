@@ -116,8 +116,15 @@ class ContractedGrid:
 
         Of lattice "ends", infinity lies at the centres of the outermost voxels, 0.5 and n - 0.5.
         """
+        return self.index_of(self.to_contracted(points_ego))
+
+    def to_contracted(self, points_ego: Float[Tensor, "*N 3"]) -> Float[Tensor, "*N 3"]:
+        """Return contracted coordinates, in [-1, 1]."""
         low, high = points_ego.new_tensor(self.min_m), points_ego.new_tensor(self.max_m)
-        ratio = (2.0 * points_ego - low - high) / (high - low)
-        steps = points_ego.new_tensor(self.steps)
-        margin = 0.5 * (points_ego.new_tensor(self.shape) - steps)
-        return 0.5 * (contract(ratio, self.inner) + 1.0) * steps + margin
+        return contract((2.0 * points_ego - low - high) / (high - low), self.inner)
+
+    def index_of(self, contracted: Float[Tensor, "*N 3"]) -> Float[Tensor, "*N 3"]:
+        """Return the continuous voxel coordinates (`to_index`) of contracted ones."""
+        steps = contracted.new_tensor(self.steps)
+        margin = 0.5 * (contracted.new_tensor(self.shape) - steps)
+        return 0.5 * (contracted + 1.0) * steps + margin

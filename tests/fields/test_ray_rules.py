@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from gsocc.fields.ray_rules import Exponential, NeusLogistic, RayRule, SaturatingSum, ShiftedSoftplus
+from gsocc.fields.ray_rules import Exponential, NeusLogistic, RayRule, SaturatingLogits, SaturatingSum, ShiftedSoftplus
 
 AHEAD = torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64)
 
 RULES: list[RayRule] = [
     Exponential(),
     SaturatingSum(),
+    SaturatingLogits(),
     ShiftedSoftplus(),
     ShiftedSoftplus(interval=None),
     NeusLogistic(3.0),

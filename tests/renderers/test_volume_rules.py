@@ -8,12 +8,13 @@ from render_helpers import SMALL_GRID, surround_rig, weighted_sum
 from torch import Tensor
 
 from gsocc.fields.density import DensityField
-from gsocc.fields.ray_rules import Exponential, NeusLogistic, RayRule, SaturatingSum, ShiftedSoftplus
+from gsocc.fields.ray_rules import Exponential, NeusLogistic, RayRule, SaturatingLogits, SaturatingSum, ShiftedSoftplus
 from gsocc.fields.sdf import SdfField
 from gsocc.renderers import build_renderer
 from gsocc.structures import CameraRig, ContractedGrid, RenderOutput, VoxelGrid
 
 CONTRACTED = ContractedGrid((-3.0, -3.0, -1.2), (3.0, 3.0, 1.2), (12, 12, 9))
+PUBLISHED = ContractedGrid((-3.0, -3.1, -1.2), (3.0, 3.0, 1.2), (12, 11, 9), 0.66667, "ends")
 
 SAMPLERS: dict[str, dict[str, object]] = {
     "uniform": {"step_m": 0.3, "far_m": 9.0},
@@ -28,6 +29,8 @@ RULES: dict[str, Callable[[], RayRule]] = {
     "exponential": Exponential,
     "saturating_sum": SaturatingSum,
     "saturating_sum-rest": lambda: SaturatingSum(rest_at_last=True),
+    "saturating_logits": SaturatingLogits,
+    "saturating_logits-rest": lambda: SaturatingLogits(rest_at_last=True),
     "shifted_softplus": ShiftedSoftplus,
     "shifted_softplus-metric": lambda: ShiftedSoftplus(interval=None),
     "neus": lambda: NeusLogistic(torch.tensor(4.0, requires_grad=True)),
@@ -44,6 +47,8 @@ def volume_for(rule: RayRule, grid: VoxelGrid | ContractedGrid) -> tuple[Tensor,
         values = 3.0 * values.pow(3)
     elif isinstance(rule, SaturatingSum):
         values = 0.6 * values.pow(4)
+    elif isinstance(rule, SaturatingLogits):
+        values = 8.0 * values - 7.0
     elif isinstance(rule, ShiftedSoftplus):
         values = 4.0 + 12.0 * values
     else:
@@ -76,7 +81,7 @@ def test_kernels_agree_with_torch_for_every_rule_and_sampler(rule: str, sampler:
     options = SAMPLERS[sampler]
     grids: list[VoxelGrid | ContractedGrid] = [SMALL_GRID]
     if sampler.startswith("contracted") and not rule.startswith("neus"):
-        grids.append(CONTRACTED)
+        grids += [CONTRACTED, PUBLISHED]
     for grid in grids:
         one, mine = draw("volume_cpu", options, RULES[rule](), grid, rig)
         two, theirs = draw("volume", options, RULES[rule](), grid, rig)
