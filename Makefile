@@ -30,4 +30,5 @@ bench: setup
 	$(RENDER) --size 180x320 --size 360x640 --scene street --threads-scaling $(FEW) \
 	  --json runs/bench/growth_cpu.json --place "bench growth cpu"
 	$(RENDER) --grid 24x300x300 --size 180x320 $(FEW) --json runs/bench/large_cpu.json --place "bench large cpu"
+	.venv/bin/gsocc bench eval --json runs/bench/eval_cpu.json --markdown docs/benchmarks.md
 	.venv/bin/gsocc bench train --device cpu --json runs/bench/train_cpu.json --markdown docs/benchmarks.md

@@ -33,7 +33,13 @@ _GROUPS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
     "view": ("Look at predictions, or at a rig.", {"occ": view.occ, "overlap": view.overlap}),
     "bench": (
         "Measure, on this machine, what the documentation claims.",
-        {"render": bench.render, "train": bench.train, "stage1": bench.stage1, "occ": bench.occ},
+        {
+            "render": bench.render,
+            "train": bench.train,
+            "stage1": bench.stage1,
+            "occ": bench.occ,
+            "eval": bench.evaluation,
+        },
     ),
 }
 

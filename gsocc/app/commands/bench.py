@@ -127,6 +127,39 @@ def train(
     _publish(result, [training_sheet(rows, run)], intro, place or f"bench train {chosen}", json, markdown)
 
 
+def evaluation(
+    labels: Annotated[
+        Path | None, typer.Option(help="An Occ3D labels.npz to score, over and over; default: made-up streets.")
+    ] = None,
+    frames: Annotated[int, typer.Option(min=1, help="Key frames in a round.")] = 32,
+    repeats: Annotated[int, typer.Option(min=1, help="Most rounds; all work is done once in each.")] = 7,
+    enough_s: Annotated[float, typer.Option(help="Work that has run this long sits out further rounds.")] = 20.0,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: one per core.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Also write the figures to this file.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Also write the table into this page.")] = None,
+    place: Annotated[str, typer.Option(help="Marks in the page to write between.")] = "bench eval cpu",
+) -> None:
+    """Time the scoring of predictions: confusion matrices, in memory and from files, and RayIoU; counts are checked."""
+    from gsocc.app.benchmark.evaluation import (
+        benchmark_evaluation,
+        evaluation_report,
+        evaluation_sheet,
+        make_frames,
+        read_frame,
+    )
+    from gsocc.app.benchmark.stopwatch import choose_threads, threads_kept, use_threads
+
+    count = choose_threads(threads)
+    scored = make_frames(frames) if labels is None else [read_frame(labels)] * frames
+    source = "made-up streets" if labels is None else "one real Occ3D label"
+    with threads_kept():
+        use_threads(count)
+        rates = benchmark_evaluation(scored, count, repeats, enough_s)
+    result = evaluation_report(rates, count, source)
+    intro = f"{_machine(result)}. {frames} frames, {source}; counts equal those of NumPy."
+    _publish(result, [evaluation_sheet(rates)], intro, place, json, markdown)
+
+
 def _publish(
     result: dict[str, Any], tables: "list[Sheet]", intro: str, name: str, json: Path | None, markdown: Path | None
 ) -> None:
