@@ -102,8 +102,9 @@ class RendererConfig(Config):
         scale_m: Standard deviation in metres, the same along all axes; splats. None takes `scale_fraction`.
         scale_tiers: With `scale_m`: pairs (distance from the ego origin in metres, factor); of those whose distance is
             exceeded the last counts.
-        ray_rule: How volume renderers turn the field into weights: "exponential", or OccNeRF's "saturating_sum".
-        rest_at_last: Of "saturating_sum": the last sample stops what is left of a ray.
+        ray_rule: How volume renderers turn the field into weights: "exponential", or OccNeRF's "saturating_logits"; of
+            "saturating_sum" probabilities are interpolated instead of their logits.
+        rest_at_last: Of the latter two: the last sample stops what is left of a ray.
         options: Passed to `build_renderer`.
     """
 
@@ -112,7 +113,7 @@ class RendererConfig(Config):
     scale_fraction: Vec3 = (0.5, 0.5, 0.5)
     scale_m: float | None = Field(default=None, gt=0)
     scale_tiers: tuple[tuple[float, float], ...] = ()
-    ray_rule: Literal["exponential", "saturating_sum"] = "exponential"
+    ray_rule: Literal["exponential", "saturating_sum", "saturating_logits"] = "exponential"
     rest_at_last: bool = False
     options: dict[str, float | int | str | bool] = Field(default_factory=dict)
 

@@ -36,6 +36,9 @@ def open_dataset(
         semantic_size=config.renderer.size,
         augment=augment,
         seed=config.training.seed,
+        label_pixel="top_left" if config.on("top_left_labels") else "center",
+        unlabelled="sky" if config.on("unlabelled_as_sky") else "ignore",
+        jitter_per="image" if config.on("jitter_per_image") else "sample",
     )
 
 

@@ -7,12 +7,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gsocc.fields.occupancy import OccupancyField
-from gsocc.fields.ray_rules import EXPONENTIAL, Exponential, SaturatingSum
+from gsocc.fields.ray_rules import EXPONENTIAL, Exponential, SaturatingLogits, SaturatingSum
 from gsocc.geometry.sampling import inside_grid, sample_volume
 from gsocc.labels import FREE, OCC3D_ID
 from gsocc.networks.backbones import build_backbone
 from gsocc.networks.occupancy_net import OccupancyNet
 from gsocc.renderers import build_renderer
+from gsocc.renderers.volume import Volume
 from gsocc.structures import OCC3D_GRID, CameraRig, ContractedGrid, RenderOutput, VoxelGrid, scale_fraction_of
 from occ_stage.config import ModelConfig, ObjectiveConfig, OccConfig, RendererConfig
 
@@ -69,18 +70,28 @@ class FieldRenderer:
         self.splats = config.name.startswith("splat")
         self.scale_fraction, self.scale_m, self.tiers = config.scale_fraction, config.scale_m, config.scale_tiers
         self.draw_free = draw_free
-        self.ray_rule: Exponential | SaturatingSum = EXPONENTIAL
-        if config.ray_rule == "saturating_sum":
-            self.ray_rule = SaturatingSum(rest_at_last=config.rest_at_last)
+        self.ray_rule: Exponential | SaturatingSum | SaturatingLogits = EXPONENTIAL
+        if config.ray_rule != "exponential":
+            rule = SaturatingSum if config.ray_rule == "saturating_sum" else SaturatingLogits
+            self.ray_rule = rule(rest_at_last=config.rest_at_last)
         self.renderer = build_renderer(config.name, **{**config.options, **options})
 
     def field(self, grid: VoxelGrid | ContractedGrid, logits: Float[Tensor, "B L X Y Z"]) -> OccupancyField:
         """Return what the network's output stands for; its last channel is the free-space logit."""
         return OccupancyField(grid, logits[:, -1], logits if self.draw_free else logits[:, :-1], self.ray_rule)
 
-    def __call__(self, field: OccupancyField, rig: CameraRig) -> RenderOutput:
-        """Render into the cameras of `rig` at the run's render size."""
+    def __call__(self, field: OccupancyField, rig: CameraRig, *, jitter: bool = False) -> RenderOutput:
+        """Render into the cameras of `rig` at the run's render size.
+
+        Args:
+            field: What is drawn.
+            rig: The cameras, at any size.
+            jitter: Shift the samples of each ray, where the renderer has an option `jitter_m`; drawn from torch's own
+                generator, which training seeds in every step.
+        """
         rig = rig.resized(self.size)
+        if jitter and isinstance(self.renderer, Volume):
+            return self.renderer.render(field, rig, torch.default_generator)
         if not self.splats:
             return self.renderer.render(field, rig)
         fraction = self.scale_fraction if self.scale_m is None else scale_fraction_of(field.grid, self.scale_m)
@@ -92,6 +103,8 @@ def build_field_renderer(config: OccConfig) -> FieldRenderer:
     options: dict[str, Any] = {}
     if config.renderer.name.startswith("splat") and config.on("squeezed_footprint"):
         options["footprint"] = "released"
+    if config.renderer.name == "volume" and config.on("half_precision_rays"):
+        options["half"] = True
     if config.objective.distortion:
         options["weights"] = True
     return FieldRenderer(config.renderer, draw_free=config.objective.sky == "free_logit", **options)

@@ -63,7 +63,8 @@ def open_motion(config: OccConfig) -> MotionSource | None:
         source = FileMotion(pose.file, config.data.neighbours)
     else:
         assert pose.checkpoint is not None
-        source = Stage1Motion(pose.checkpoint, config.data, pose.readout)
+        batch_statistics = config.on("pose_batch_statistics")
+        source = Stage1Motion(pose.checkpoint, config.data, pose.readout, batch_statistics=batch_statistics)
     if pose.identity not in (None, source.identity):
         raise ConfigError(
             f"pose.identity: expected {pose.identity}, but {pose.file or pose.checkpoint} is {source.identity}; "
@@ -166,10 +167,17 @@ class Stage1Motion:
         path: A stage-1 run directory or checkpoint folder.
         data: The run's data.
         readout: Instead of the checkpoint's own.
+        batch_statistics: Run the network in training mode, as GaussianOcc does: batch normalisation takes the
+            statistics of the sample, running averages drift, and no answer is remembered.
     """
 
     def __init__(
-        self, path: Path, data: SurroundDataConfig, readout: Literal["network", "geometric"] | None = None
+        self,
+        path: Path,
+        data: SurroundDataConfig,
+        readout: Literal["network", "geometric"] | None = None,
+        *,
+        batch_statistics: bool = False,
     ) -> None:
         checkpoint = load_checkpoint(find_checkpoint(path, "gsocc train pose"))
         settings = _stage1_settings(checkpoint)
@@ -179,6 +187,8 @@ class Stage1Motion:
                 f"expected data.neighbours: {data.neighbours}; use a checkpoint trained on those"
             )
         self.net = _rebuild(checkpoint, settings["model"], readout)
+        self.net.train(batch_statistics)
+        self.batch_statistics = batch_statistics
         self.identity = f"{checkpoint.identity()}/{self.net.config.pose.readout}"
         self._data = data.model_copy(
             update={
@@ -198,7 +208,7 @@ class Stage1Motion:
         Raises:
             DataError: Where there is no such key frame.
         """
-        if token not in self._known:
+        if token not in self._known or self.batch_statistics:
             batch = collate([self._sample(token)]).to(next(self.net.parameters()).device)
             ego_motion = self.net.predict_motion(batch)[0].float().cpu()
             self._known[token] = (ego_motion, batch.frame_valid[0, 1:, 0].cpu())

@@ -64,7 +64,7 @@ class OccObjective:
         field = self.renderer.field(self.grid, logits)
         moments = with_auxiliary_views(batch) if config.auxiliary_views else [batch]
         rig = joint_rig(moments)
-        drawn = self.renderer(field, rig)
+        drawn = self.renderer(field, rig, jitter=model.training)
         terms: dict[str, Tensor] = {}
         if config.photometric or config.smoothness:
             moments[0] = with_motion(batch, self.motion)

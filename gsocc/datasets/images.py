@@ -95,12 +95,19 @@ def resize(image: np.ndarray, target_size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
-def resize_nearest(labels: np.ndarray, target_size: tuple[int, int]) -> np.ndarray:
-    """Resize the first two axes to (H, W), taking for each pixel the source pixel under its centre."""
+def resize_nearest(labels: np.ndarray, target_size: tuple[int, int], at: float = 0.5) -> np.ndarray:
+    """Resize the first two axes to (H, W), taking for each pixel one source pixel.
+
+    Args:
+        labels: What is resized.
+        target_size: (H, W).
+        at: Which of the source pixels: 0.5 for the one under the centre, 0 for the one under the top left corner, as
+            torch's and OpenCV's nearest neighbour have it.
+    """
     if labels.shape[:2] == tuple(target_size):
         return labels
     rows, columns = (
-        np.floor((np.arange(new) + 0.5) * (old / new)).astype(np.int64)
+        np.floor((np.arange(new) + at) * (old / new)).astype(np.int64)
         for new, old in zip(target_size, labels.shape[:2], strict=True)
     )
     return labels[rows[:, None], columns]

@@ -20,6 +20,7 @@ from gsocc.datasets.occ3d import occ3d_path, read_occ3d
 from gsocc.datasets.semantic_labels import read_semantic_labels, semantic_path
 from gsocc.datasets.transforms import ColorJitter
 from gsocc.errors import DataError
+from gsocc.labels import FREE, IGNORE
 from gsocc.structures import OccupancyLabels, SurroundSample
 
 __all__ = ["PARTS", "NuScenesDataset", "build_index"]
@@ -50,7 +51,11 @@ class NuScenesDataset(Dataset[SurroundSample]):
         depth_min_m: Drop LiDAR points nearer than this to a camera. The official devkit drops them below 1 m too; the
             published depth files keep them (0.0).
         semantic_size: (H, W) of `semantic_labels`; None keeps the resolution of the (cropped) stored images.
+        label_pixel: Which stored pixel a shrunk label is: the one under its "center", or the "top_left" one of its
+            block (the published loaders).
+        unlabelled: What pixels without a label carry: no loss ("ignore"), or "sky" (the published loaders).
         color_jitter: Probability that the colours of a sample's `network_images` are changed.
+        jitter_per: Draw the change once per "sample", or for every "image" (the published loaders).
         seed: Of the colour jitter; together with epoch and index it determines the draw.
         gts_root: Occ3D labels; `<root>/gts` by default.
         semantics_root: Semantic label files; `<root>/nuscenes_semantic` by default.
@@ -81,7 +86,10 @@ class NuScenesDataset(Dataset[SurroundSample]):
         depth_collisions: Collisions = "nearest",
         depth_min_m: float = 1.0,
         semantic_size: Size | None = None,
+        label_pixel: Literal["center", "top_left"] = "center",
+        unlabelled: Literal["ignore", "sky"] = "ignore",
         color_jitter: float = 0.0,
+        jitter_per: Literal["sample", "image"] = "sample",
         seed: int = 0,
         gts_root: Path | None = None,
         semantics_root: Path | None = None,
@@ -94,6 +102,9 @@ class NuScenesDataset(Dataset[SurroundSample]):
         _check_choices("depth_from", [depth_from], ("lidar", "files"))
         _check_choices("depth_rounding", [depth_rounding], ("floor", "round"))
         _check_choices("depth_collisions", [depth_collisions], ("nearest", "last"))
+        _check_choices("label_pixel", [label_pixel], ("center", "top_left"))
+        _check_choices("unlabelled", [unlabelled], ("ignore", "sky"))
+        _check_choices("jitter_per", [jitter_per], ("sample", "image"))
         self.root = Path(root)
         index = find_index(self.root, version) if index is None else index
         self.index = open_index(index, self.root)
@@ -102,7 +113,8 @@ class NuScenesDataset(Dataset[SurroundSample]):
         self.neighbours, self.parts = neighbours, frozenset(parts)
         self.depth_size, self.depth_from = depth_size, depth_from
         self.depth_rounding, self.depth_collisions, self.depth_min_m = depth_rounding, depth_collisions, depth_min_m
-        self.semantic_size, self.color_jitter, self.seed = semantic_size, color_jitter, seed
+        self.semantic_size, self.label_pixel, self.unlabelled = semantic_size, label_pixel, unlabelled
+        self.color_jitter, self.jitter_per, self.seed = color_jitter, jitter_per, seed
         self.gts_root = gts_root or self.root / "gts"
         self.semantics_root = semantics_root or self.root / "nuscenes_semantic"
         self.depth_root = depth_root or self.root / "depth"
@@ -254,6 +266,8 @@ class NuScenesDataset(Dataset[SurroundSample]):
         generator = torch.Generator().manual_seed(int(state[0]))
         if torch.rand((), generator=generator).item() >= self.color_jitter:
             return images.clone()
+        if self.jitter_per == "image":
+            return torch.cat([ColorJitter.draw(generator)(image[None]) for image in images])
         return ColorJitter.draw(generator)(images)
 
     def _intrinsics(self, key: Int64[np.ndarray, " V"], size: Size) -> Float64[np.ndarray, "V 3 3"]:
@@ -309,8 +323,10 @@ class NuScenesDataset(Dataset[SurroundSample]):
         labels = []
         for image in key.tolist():
             path = semantic_path(self.semantics_root, self._image_file(image))
-            stored = self._cropped(read_semantic_labels(path, self._size(image)))
-            labels.append(resize_nearest(stored, self.semantic_size or self._native_size(image)))
+            without = IGNORE if self.unlabelled == "ignore" else FREE
+            stored = self._cropped(read_semantic_labels(path, self._size(image), without))
+            at = 0.5 if self.label_pixel == "center" else 0.0
+            labels.append(resize_nearest(stored, self.semantic_size or self._native_size(image), at))
         return np.stack(labels)
 
     def _occupancy(self, row: int) -> OccupancyLabels:

@@ -23,15 +23,16 @@ def semantic_path(semantics_root: Path, image_file: str) -> Path:
     return semantics_root / image.parent / f"{image.stem}_mask.bin"
 
 
-def read_semantic_labels(path: Path, image_size: tuple[int, int]) -> Int64[np.ndarray, "H W"]:
+def read_semantic_labels(path: Path, image_size: tuple[int, int], unlabelled: int = IGNORE) -> Int64[np.ndarray, "H W"]:
     """Read a label file as Occ3D ids: 0..16, 17 for sky, -1 without a label.
 
     The published loaders index their table with the raw -1, which wraps to its last entry: about 13 % of all pixels
-    are trained as sky there. Here -1 stays -1 and carries no loss.
+    are trained as sky there. Here -1 stays -1 and carries no loss, unless `unlabelled` says otherwise.
 
     Args:
         path: The label file.
         image_size: (H, W) of the stored image.
+        unlabelled: What pixels without a label become.
 
     Raises:
         DataError: Where the file is missing, its size is not that of the image, or it holds an unknown id.
@@ -58,4 +59,5 @@ def read_semantic_labels(path: Path, image_size: tuple[int, int]) -> Int64[np.nd
         )
     table = np.full(256, IGNORE, dtype=np.int64)
     table[: len(RAW_TO_OCC3D)] = RAW_TO_OCC3D
+    table[UNLABELED_RAW] = unlabelled
     return table[raw.view(np.uint8)].reshape(height, width)

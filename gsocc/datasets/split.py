@@ -42,6 +42,9 @@ def open_split(
     semantic_size: Size | None = None,
     augment: bool = False,
     seed: int = 0,
+    label_pixel: Literal["center", "top_left"] = "center",
+    unlabelled: Literal["ignore", "sky"] = "ignore",
+    jitter_per: Literal["sample", "image"] = "sample",
 ) -> NuScenesDataset:
     """Open the training or the validation split of a run.
 
@@ -54,6 +57,9 @@ def open_split(
         semantic_size: See `NuScenesDataset`.
         augment: Whether `data.color_jitter` applies.
         seed: Of the colour jitter.
+        label_pixel: See `NuScenesDataset`.
+        unlabelled: See `NuScenesDataset`.
+        jitter_per: See `NuScenesDataset`.
     """
     tokens = data.train_tokens if which == "train" else data.val_tokens
     return NuScenesDataset(
@@ -68,6 +74,9 @@ def open_split(
         parts=set(parts) | ({"self_mask"} if data.self_mask else set()),
         depth_size=depth_size,
         semantic_size=semantic_size,
+        label_pixel=label_pixel,
+        unlabelled=unlabelled,
+        jitter_per=jitter_per,
         color_jitter=data.color_jitter if augment else 0.0,
         seed=seed,
     )
