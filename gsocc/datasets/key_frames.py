@@ -1,5 +1,6 @@
 """Key frames of an index without their images: poses of a scene and LiDAR scans, for scores that read no labels."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -27,17 +28,23 @@ class KeyFrameReader:
     def __contains__(self, token: str) -> bool:
         return token in self._rows
 
+    def in_order(self, tokens: Iterable[str]) -> list[str]:
+        """Return tokens scene by scene, in order of time.
+
+        Raises:
+            DataError: Where the index does not hold one.
+        """
+        return sorted(tokens, key=self._row)
+
     def read(self, token: str, *, with_scan: bool = False) -> KeyFrame:
         """Return a key frame, with its LiDAR returns where `with_scan` says so.
 
         Raises:
             DataError: Where the index does not hold the key frame, was built without LiDAR, or its scan is missing.
         """
-        if token not in self._rows:
-            raise DataError(f"{token}: not a key frame of {self.index.source.dataset} {self.index.source.version}")
         if "lidar" in self.index.source.skipped:
             raise DataError("the index was built without LiDAR, whose poses and scans this score reads; build it again")
-        index, row = self.index, self._rows[token]
+        index, row = self.index, self._row(token)
         scene = int(index.sample_scene[row])
         first, end = int(self._first[scene]), int(self._first[scene + 1])  # rows are ordered by scene and time
         lidar_to_ego = pose_matrix(index.lidar_to_ego[first:end])
@@ -51,6 +58,11 @@ class KeyFrameReader:
             scene_ego_to_global=pose_matrix(index.lidar_ego_to_global[first:end]),
             points_ego=self._points_ego(row, lidar_to_ego[row - first]) if with_scan else None,
         )
+
+    def _row(self, token: str) -> int:
+        if token not in self._rows:
+            raise DataError(f"{token}: not a key frame of {self.index.source.dataset} {self.index.source.version}")
+        return self._rows[token]
 
     def _points_ego(self, row: int, lidar_to_ego: Float64[np.ndarray, "4 4"]) -> Float[np.ndarray, "N 3"]:
         points = read_lidar(self.root / self.index.lidar_file[row].decode()).astype(np.float64)

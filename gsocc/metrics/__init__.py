@@ -13,6 +13,7 @@ from gsocc.metrics.baselines import (
     ground_plane_depth,
 )
 from gsocc.metrics.depth import DEPTH_SCORES, DepthMetric
+from gsocc.metrics.label_free import ScanMetric, StaticConsistency
 from gsocc.metrics.names import metric_name, split_name
 from gsocc.metrics.occupancy import OccupancyMetric
 from gsocc.metrics.per_rank import PerRankOccupancyMetric
@@ -39,6 +40,8 @@ __all__ = [
     "PerRankOccupancyMetric",
     "ProtocolSuite",
     "RayIouMetric",
+    "ScanMetric",
+    "StaticConsistency",
     "ThresholdChoice",
     "ThresholdSweep",
     "TrajectoryMetric",

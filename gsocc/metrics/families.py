@@ -5,17 +5,22 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, get_args
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torchmetrics import Metric
 
+from gsocc.labels import OCC3D_15, OCC3D_17
 from gsocc.metrics.above_ground import AboveGroundMetric, GroundLayersMetric, ground_layer_scores
 from gsocc.metrics.depth import DepthMetric
 from gsocc.metrics.frames import FramePrediction, FrameTruth, Need
+from gsocc.metrics.label_free import ScanMetric, StaticConsistency
 from gsocc.metrics.names import MaskName
 from gsocc.metrics.occupancy import OccupancyMetric
+from gsocc.metrics.per_rank import PerRankOccupancyMetric
 from gsocc.metrics.pixels import PixelAccuracy
+from gsocc.metrics.ray_iou import RayIouMetric, lidar_origins
 from gsocc.metrics.selfocc import SelfOccMetric
 from gsocc.structures import OccupancyLabels, VoxelGrid
 
@@ -64,6 +69,10 @@ def _update_volume(metric: Any, prediction: FramePrediction, truth: FrameTruth) 
 
 def _occupancy(mask: MaskName, _: SuiteSettings) -> Metric:
     return OccupancyMetric(mask)
+
+
+def _per_rank(classes: Sequence[int], _: SuiteSettings) -> Metric:
+    return PerRankOccupancyMetric("camera_lidar", classes)
 
 
 def _compute(metric: Any) -> dict[str, float]:
@@ -121,10 +130,29 @@ def _update_pixels(metric: PixelAccuracy, prediction: FramePrediction, truth: Fr
     metric.update(prediction.label_images, truth.label_images)
 
 
+def _update_rays(metric: RayIouMetric, prediction: FramePrediction, truth: FrameTruth) -> None:
+    semantics, labels = _volume(prediction, truth)
+    origins_m = [
+        lidar_origins(torch.from_numpy(f.scene_lidar_to_ego), torch.from_numpy(f.scene_ego_to_global), f.number)
+        for f in truth.key_frames
+    ]
+    metric.update(semantics, labels, origins_m)
+
+
+def _update_frames(metric: Any, prediction: FramePrediction, truth: FrameTruth) -> None:
+    assert prediction.semantics is not None
+    metric.update(prediction.semantics, truth.key_frames)
+
+
 def _families() -> dict[str, Family]:
+    scans: frozenset[Need] = frozenset(("semantics", "key_frames", "scans"))
+    sequence: frozenset[Need] = frozenset(("semantics", "key_frames", "sequence"))
     pixels: frozenset[Need] = frozenset(("rendered_labels", "label_images"))
     families = {
         "selfocc": Family(_VOLUME, lambda _: SelfOccMetric(), _update_volume, _compute),
+        "ray": Family(_VOLUME | {"key_frames"}, lambda s: RayIouMetric(s.grid), _update_rays, _compute),
+        "scan": Family(scans, lambda s: ScanMetric(s.grid), _update_frames, _compute),
+        "static": Family(sequence, lambda s: StaticConsistency(s.grid), _update_frames, _compute),
         "pixels": Family(pixels, lambda _: PixelAccuracy(), _update_pixels, _compute),
     }
     for mask in get_args(MaskName):
@@ -135,6 +163,9 @@ def _families() -> dict[str, Family]:
             f"above/{mask}/all": _above(mask, None, 0.0),
             f"layers/{mask}": _layers(mask),
         }
+    for classes in (OCC3D_15, OCC3D_17):
+        name = f"per_rank/camera_lidar/{len(classes)}"
+        families[name] = Family(_VOLUME, partial(_per_rank, classes), _update_volume, _compute)
     for start, max_m in (("depth/nuscenes/80m", 80.0), ("depth/ddad/200m", 200.0)):
         for projection in ("", "/round"):
             for part in ("", "/self_mask"):

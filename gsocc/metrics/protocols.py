@@ -79,7 +79,20 @@ PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
     for protocol in [
         *_occ3d(),
+        *(
+            Protocol(
+                f"occ3d/camera_lidar/{classes}/per_rank",
+                (f"per_rank/camera_lidar/{classes}",),
+                f"OccNeRF and GaussianOcc releases, on 8 GPUs: {what}",
+                flaw="IoUs of 8 GPUs are averaged where counts have to be added up",
+            )
+            for classes, what in (("15", "'mIoU without others', their papers' number"), ("17", "'mIoU'"))
+        ),
+        Protocol("occ3d/ray/17", ("ray",), "SparseOcc; GaussianOcc, GaussianFlowOcc's 16.47"),
+        Protocol("occ3d/ray/15", ("ray",), "GaussianFlowOcc's 18.67, of the same weights"),
         Protocol("occ3d/selfocc", ("selfocc",), "SelfOcc"),
+        Protocol("lidar/scan", ("scan",), "this toolkit, for data without labels"),
+        Protocol("static/next", ("static",), "this toolkit, for data without labels"),
         *_depth("nuscenes", 80, "SurroundDepth, VFDepth, OccNeRF, GaussianOcc"),
         Protocol("semantics2d/rendered", ("pixels",), "this toolkit: did training on 2-D labels work"),
         *_depth("ddad", 200, "SurroundDepth, VFDepth, GaussianOcc"),
@@ -95,6 +108,9 @@ STREET: tuple[str, ...] = (
     "occ3d/camera/16m/0.8m",
 )
 """What every report shows of occupancy."""
+
+FILES: tuple[str, ...] = (*STREET, "occ3d/camera_lidar/15", "occ3d/ray/17", "occ3d/ray/15")
+"""What prediction files are scored by unless told otherwise; RayIoU only where poses are known."""
 
 RUN: tuple[str, ...] = (*STREET, "depth/nuscenes/80m", "depth/nuscenes/80m/median")
 """What a run is scored by unless told otherwise."""

@@ -28,5 +28,5 @@ def ssc_scores(confusion: Int[Tensor, "18 18"]) -> dict[str, float]:
     }
 
 
-def _ratio(part: float, whole: float) -> float:
+def _ratio(part: float | int, whole: float | int) -> float:
     return part / whole if whole else float("nan")

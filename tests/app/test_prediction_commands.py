@@ -7,11 +7,11 @@ import typer
 from typer.testing import CliRunner
 
 from gsocc.app.commands import eval_predictions, view
-from gsocc.app.commands.eval_predictions import score_predictions
 from gsocc.errors import DataError, UserError
 from gsocc.files import read_json
 from gsocc.structures import OCC3D_GRID, VoxelGrid
 from gsocc.structures.prediction import OccupancyPrediction, prediction_path, save_prediction
+from gsocc.structures.semantic_files import read_semantics
 
 SCENE, TOKENS = "scene-0001", ("ffff", "0000")
 
@@ -72,16 +72,7 @@ def test_the_truth_as_prediction_scores_one(folders: tuple[Path, Path], tmp_path
     assert plane["ground_layers"][2]["occupancy"] == 1.0
 
 
-def test_labels_that_are_missing_and_frames_given_twice_are_named(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    predictions, gts = folders
-    files = sorted(predictions.rglob("*.npz"))
-    with pytest.raises(DataError, match=r"labels\.npz: no Occ3D labels"):
-        score_predictions(files, tmp_path)
-    with pytest.raises(DataError, match="second prediction of frame 0000"):
-        score_predictions([files[0], files[0]], gts)
-
-
-def test_a_prediction_on_another_grid_is_refused(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_prediction_on_another_grid_is_refused(tmp_path: Path) -> None:
     grid = VoxelGrid((0.0, 0.0, 0.0), (2, 2, 2), (1.0, 1.0, 1.0))
     small = OccupancyPrediction(
         token=TOKENS[0],
@@ -96,7 +87,7 @@ def test_a_prediction_on_another_grid_is_refused(folders: tuple[Path, Path], tmp
     )
     save_prediction(tmp_path / "p.npz", small)
     with pytest.raises(DataError, match="not on the Occ3D lattice"):
-        score_predictions([tmp_path / "p.npz"], folders[1])
+        read_semantics(tmp_path / "p.npz")
 
 
 def test_a_snapshot_needs_no_display(

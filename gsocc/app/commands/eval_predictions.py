@@ -1,107 +1,131 @@
 """`gsocc eval predictions`: score prediction files against Occ3D labels, without a model."""
 
 import math
-from enum import StrEnum
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gsocc.errors import UserError
+
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from gsocc.app.score_files import LabelFolder
+    from gsocc.datasets.index import SurroundIndex
     from gsocc.metrics import OccupancyScores
 
 
-class MaskChoice(StrEnum):
-    """Which voxels are counted."""
-
-    camera = "camera"
-    both = "camera_lidar"
-    every = "none"
-
-
 def predictions(
-    folder: Annotated[list[Path], typer.Argument(help="Prediction files, or folders of them.")],
-    gts: Annotated[Path, typer.Option(help="Folder of Occ3D labels: <scene>/<token>/labels.npz.")],
-    mask: Annotated[
-        MaskChoice, typer.Option(help="Voxels to count: Occ3D's camera mask, both masks, or no mask.")
-    ] = MaskChoice.camera,
+    folder: Annotated[
+        list[Path],
+        typer.Argument(help="Prediction files or folders: ours, or <sample token>.npz with pred (200, 200, 16)."),
+    ],
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels", "--gts", help="Folder of Occ3D labels: <scene>/<token>/labels.npz; not for label-free scores."
+        ),
+    ] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="Protocols to score in one pass, separated by commas; see docs/metrics.md.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Root of the data set, for poses and scans; default: the parent of the labels.")
+    ] = None,
+    index: Annotated[Path | None, typer.Option(help="Its index; default: the one below the root.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Key frames that have to be there; default: the split that holds the files.")
+    ] = None,
+    tokens: Annotated[Path | None, typer.Option(help="File with one key-frame token per line, instead.")] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Score what is there though frames are missing.")] = False,
     ground_z: Annotated[
         float, typer.Option("--ground-z", help="Height of the ground in metres; -0.8 suits many real Occ3D scenes.")
     ] = 0.0,
+    baselines: Annotated[bool, typer.Option(help="Score the trivial predictors on the same frames too.")] = True,
     out: Annotated[Path | None, typer.Option(help="Also write every number to this JSON file.")] = None,
 ) -> None:
-    """Score predictions, beside trivial predictors on the same frames."""
+    """Score prediction files of this or another system, beside trivial predictors on the same frames."""
     from rich.console import Console
 
+    from gsocc.app.score_files import (
+        by_token,
+        check_frames,
+        expected_frames,
+        find_poses,
+        score_files,
+    )
+    from gsocc.datasets.index import read_token_list
+    from gsocc.datasets.key_frames import KeyFrameReader
     from gsocc.files import write_json
+    from gsocc.metrics.protocols import PROTOCOLS, protocol_lines
     from gsocc.structures.prediction import find_predictions
 
-    files = find_predictions(folder)
-    scores = score_predictions(files, gts, mask.value, ground_z)
     console = Console()
+    poses = find_poses(labels, data, index)
+    names, left_out = choose_protocols(protocol, has_poses=poses is not None)
+    truth = _labels(labels, poses, names)
+    files = by_token(find_predictions(folder))
+    wanted = read_token_list(tokens) if tokens else None
+    check_frames(files, expected_frames(files, truth, poses[0] if poses else None, split, wanted), partial=partial)
+    reader = KeyFrameReader(*poses) if poses else None
+    scores = score_files(files, truth, names, reader=reader, ground_z_m=ground_z, with_baselines=baselines)
     console.print(_table(scores, len(files)))
+    console.print(protocol_lines(names), markup=False, highlight=False, style="dim")
+    if left_out:
+        console.print(
+            f"not scored: {', '.join(left_out)}: no index beside the labels gives the poses; give --data or --index",
+            markup=False,
+            highlight=False,
+        )
     if out is not None:
-        rows = {name: {**s.metrics, "ground_layers": s.ground_layers} for name, s in scores.items()}
-        write_json(out, {"frames": len(files), "predictors": rows})
+        record = {
+            "frames": len(files),
+            "protocols": {name: PROTOCOLS[name].description for name in names},
+            "predictors": {name: {**s.metrics, "ground_layers": s.ground_layers} for name, s in scores.items()},
+        }
+        write_json(out, record)
         console.print(f"wrote {out}", markup=False, highlight=False, soft_wrap=True)
 
 
-def score_predictions(
-    files: list[Path], gts: Path, mask: str = "camera", ground_z_m: float = 0.0
-) -> "dict[str, OccupancyScores]":
-    """Score prediction files and, on the same frames, the predictors that need no training.
+def _labels(folder: Path | None, poses: "tuple[SurroundIndex, Path] | None", protocols: Sequence[str]) -> "LabelFolder":
+    """Return the labels that were named, or else the key frames of the index, where no protocol reads labels."""
+    from gsocc.app.score_files import LabelFolder
+    from gsocc.metrics.suite import needs_of
 
-    Args:
-        files: Prediction files on the Occ3D lattice; at least one.
-        gts: Folder of Occ3D labels.
-        mask: "camera", "camera_lidar" or "none".
-        ground_z_m: Where the ground lies; see `gsocc.metrics.AboveGroundMetric`.
+    if folder is not None:
+        return LabelFolder.find(folder)
+    if "labels" in needs_of(protocols) or poses is None:
+        raise UserError("--labels: expected the folder of Occ3D labels; only scores without labels can do with --data")
+    return LabelFolder.of_index(*poses)
 
-    Returns:
-        Scores by predictor, "predicted" first.
+
+def choose_protocols(asked: str | None, *, has_poses: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the protocols to score, and those of the default that cannot be for want of poses.
 
     Raises:
-        DataError: Where a prediction or its label is missing or damaged, a frame occurs twice, or a prediction lies
-            on another grid.
+        UserError: Where one was asked for that prediction files cannot answer.
     """
-    import torch
+    from gsocc.metrics.protocols import FILES, parse_protocols
+    from gsocc.metrics.suite import needs_of
 
-    from gsocc.datasets.occ3d import occ3d_path, read_occ3d
-    from gsocc.errors import DataError
-    from gsocc.metrics import OccupancySuite, all_free, all_occupied, ground_plane
-    from gsocc.progress import track
-    from gsocc.structures import OCC3D_GRID, OccupancyLabels
-    from gsocc.structures.prediction import load_prediction
-
-    guesses = {
-        "all_free": all_free(),
-        "all_occupied": all_occupied(),
-        "ground_plane": ground_plane(ground_z_m=ground_z_m),
-    }
-    suites = {
-        name: OccupancySuite(mask=mask, ground_z_m=ground_z_m)  # type: ignore[arg-type]
-        for name in ("predicted", *guesses)
-    }
-    seen: dict[str, Path] = {}
-    for path in track(files, label="scoring", unit="frames"):
-        prediction = load_prediction(path)
-        if prediction.grid != OCC3D_GRID:
-            raise DataError(f"{path}: lies on {prediction.grid}, not on the Occ3D lattice {OCC3D_GRID}")
-        if prediction.token in seen:
-            raise DataError(f"{path}: is a second prediction of frame {prediction.token}, see {seen[prediction.token]}")
-        seen[prediction.token] = path
-        read = read_occ3d(occ3d_path(gts, prediction.scene, prediction.token))
-        labels = OccupancyLabels(read.semantics[None], read.mask_camera[None], read.mask_lidar[None])
-        semantics = torch.from_numpy(prediction.semantics)[None]
-        occupancy = (
-            (semantics != 17).float() if prediction.occupancy is None else torch.from_numpy(prediction.occupancy)[None]
+    names = FILES if asked is None else parse_protocols(asked)
+    rendered = [name for name in names if needs_of([name]) & {"rendered_depth", "rendered_labels"}]
+    if rendered:
+        raise UserError(
+            f"--protocol: {', '.join(rendered)} scores rendered images, which prediction files of other systems do not "
+            "hold; score a run with gsocc eval nuscenes"
         )
-        suites["predicted"].update(semantics, occupancy, labels)
-        for name, guess in guesses.items():
-            suites[name].update(*guess.batch(1), labels)
-    return {name: suite.compute() for name, suite in suites.items()}
+    posed = tuple(name for name in names if needs_of([name]) & {"key_frames", "scans", "sequence"})
+    if has_poses or not posed:
+        return names, ()
+    if asked is not None:
+        raise UserError(
+            f"--protocol: {', '.join(posed)} needs the poses of the key frames, and there is no index beside the "
+            "labels; build one with gsocc index nuscenes ROOT and give --data ROOT"
+        )
+    return tuple(name for name in names if name not in posed), posed
 
 
 def _table(scores: "dict[str, OccupancyScores]", frames: int) -> "Table":
@@ -111,23 +135,32 @@ def _table(scores: "dict[str, OccupancyScores]", frames: int) -> "Table":
     from gsocc.metrics.names import split_name
 
     table = Table(title=f"{frames} key frame{'s' if frames > 1 else ''}", title_justify="left")
-    table.add_column("protocol and metric", no_wrap=True)
+    table.add_column("protocol:metric", no_wrap=True)
     for name in scores:
         style = "bold" if name == "predicted" else "dim"
         table.add_column(name.replace("_", " "), justify="right", style=style, min_width=max(map(len, name.split("_"))))
-    by_protocol: dict[str, list[str]] = {}
+    section = ""
     for name in scores["predicted"].metrics:
-        by_protocol.setdefault(split_name(name)[0], []).append(name)
-    for protocol, names in by_protocol.items():
+        values = [s.metrics[name] for s in scores.values()]
+        protocol, _ = split_name(name)
+        if "rayiou" in name and "/" in split_name(name)[1]:
+            continue  # a hundred rows; they are in the file
+        if not all(math.isnan(value) for value in values):  # NaN everywhere: a class that no frame holds
+            if protocol != section:
+                table.add_section()
+            section = protocol
+            table.add_row(name, *(format_number(value, 4) for value in values))
+    _add_layers(table, scores)
+    return table
+
+
+def _add_layers(table: "Table", scores: "dict[str, OccupancyScores]") -> None:
+    from gsocc.app.report import format_number
+
+    layers: Sequence[dict[str, float]] = scores["predicted"].ground_layers
+    if layers:
         table.add_section()
-        table.add_row(f"{protocol}:", style="not dim bold")
-        for name in names:
-            values = [s.metrics[name] for s in scores.values()]
-            if not all(math.isnan(value) for value in values):  # NaN everywhere: a class that no frame holds
-                table.add_row(f"  {split_name(name)[1]}", *(format_number(value, 4) for value in values))
-    table.add_section()
-    table.add_row("occupancy in ground columns:", style="not dim bold")
-    for number, layer in enumerate(scores["predicted"].ground_layers):
+        table.add_row("occupancy in ground columns:", style="not dim bold")
+    for number, layer in enumerate(layers):
         cells = [format_number(s.ground_layers[number]["occupancy"], 3) for s in scores.values()]
         table.add_row(f"  at {layer['z_m']:+.1f} m", *cells)
-    return table
