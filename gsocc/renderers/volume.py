@@ -214,9 +214,10 @@ class Volume:
         if rule.compositing == "product":
             return ray_weights(alpha, TRANSMITTANCE_MIN)[0], features
         if isinstance(rule, SaturatingSum | SaturatingLogits) and rule.rest_at_last:
-            met = inside & (lengths > 0.0) & kept
-            alpha = torch.cat([alpha[:, :-1], torch.where(met[:, -1:], alpha[:, -1:], 1.0)], 1)
-            shown = group_sums(met.to(features.dtype), options.feature_group) > 0.0  # (R, G)
+            met = (inside & (lengths > 0.0) & kept)[:, -1:]
+            alpha = torch.cat([alpha[:, :-1], torch.where(met, alpha[:, -1:], 1.0)], 1)
+            kept = torch.cat([kept[:, :-1], met], 1)
+            shown = group_sums(kept.to(features.dtype), options.feature_group) > 0.0  # (R, G)
             features = torch.where(shown, features, 0.0)
         return saturating_weights(alpha), features
 

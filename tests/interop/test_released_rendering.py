@@ -133,7 +133,7 @@ def test_volume_is_the_published_rule(ratio: float, free: float) -> None:
     expected = torch.from_numpy(published_march(logits, rig, SMALL, int(1 / ratio))).float()
     semantics, depth, opacity = expected[..., :18].movedim(-1, 1), expected[..., 18], expected[..., 19]
     assert (opacity > 0.999).any()
-    assert depth.max() > 900.0
+    assert depth.max() > 900.0 or free < 9.0
     torch.testing.assert_close(out.opacity[0], opacity, atol=1e-4, rtol=0.0)
     torch.testing.assert_close(out.features[0], semantics, atol=1e-4 * semantics.abs().max().item(), rtol=1e-4)
     torch.testing.assert_close(out.depth_sum_m[0], depth, atol=1e-3, rtol=2e-4)

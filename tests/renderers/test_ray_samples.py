@@ -8,7 +8,7 @@ from render_helpers import forward_rig
 
 from gsocc.fields.density import DensityField
 from gsocc.renderers import build_renderer
-from gsocc.renderers.ray_samples import contracted_table, resample
+from gsocc.renderers.ray_samples import contracted_table, group_means, group_sums, resample
 from gsocc.renderers.volume_options import VolumeOptions
 from gsocc.structures import OCC3D_GRID, ContractedGrid, VoxelGrid
 
@@ -32,6 +32,38 @@ def test_a_regular_grid_has_contracted_samples_too() -> None:
     ours, _ = contracted_table(OCC3D_GRID, VolumeOptions(sampling="contracted"))
     theirs, _ = contracted_table(OCCNERF, VolumeOptions(sampling="contracted"))
     torch.testing.assert_close(ours[:282], theirs[:282], atol=0.25, rtol=0.0)
+
+
+def test_the_last_group_has_what_is_left() -> None:
+    values = torch.tensor([[[1.0, 10.0], [2.0, 20.0], [6.0, 60.0], [4.0, 40.0], [5.0, 50.0]]])
+    sums, means = [9.0, 9.0], [3.0, 4.5]
+    torch.testing.assert_close(group_sums(values, 3)[0], torch.tensor([[s, 10.0 * s] for s in sums]))
+    torch.testing.assert_close(group_means(values, 3)[0], torch.tensor([[m, 10.0 * m] for m in means]))
+
+
+def test_jitter_shifts_the_samples_of_a_ray_together() -> None:
+    """By at most jitter_m, none below near_m, the same with the same seed, also in chunks; none without a generator."""
+    grid = ContractedGrid((-4.0, -4.0, -1.0), (4.0, 4.0, 1.0), (6, 5, 4))
+    field = DensityField(grid, torch.rand(1, *grid.shape), torch.rand(1, 1, *grid.shape))
+    options = {"sampling": "contracted", "weights": True, "near_m": 0.3, "step_m": 0.5}
+    still = build_renderer("volume", **options).render(field, forward_rig()).sample_depths_m
+    assert still is not None
+
+    def shifts(seed: int | None, chunk_gb: float = 1.0) -> torch.Tensor:
+        renderer = build_renderer("volume", jitter_m=0.1, chunk_gb=chunk_gb, **options)
+        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        moved = renderer.render(field, forward_rig(), generator).sample_depths_m
+        assert moved is not None
+        return moved - still
+
+    assert shifts(None).abs().max() < 1e-4  # of 700 m
+    one = shifts(1)
+    torch.testing.assert_close(shifts(1, 1e-5), one)
+    assert (shifts(2) - one).abs().max() > 0.01
+    assert one.abs().max() <= 0.1 + 1e-5
+    assert one[..., 0].min() > -1e-6
+    torch.testing.assert_close(one[..., 1:6], one[..., 1:2].expand_as(one[..., 1:6]), atol=1e-5, rtol=0.0)
+    assert one[..., 1].std() > 0.03
 
 
 def test_a_step_beyond_the_grid_is_refused() -> None:

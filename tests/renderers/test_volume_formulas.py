@@ -239,6 +239,10 @@ def test_cells_of_a_contracted_grid_are_refused() -> None:
         ({"sampling": "contracted", "min_move_voxels": -1.0}, "min_move_voxels must be 0 or more"),
         ({"min_move_voxels": 0.2}, 'belongs to sampling "contracted"'),
         ({"fine_samples": 0}, "fine_samples must be at least 1"),
+        ({"feature_group": 0}, "feature_group must be at least 1"),
+        ({"sampling": "contracted", "jitter_m": -0.1}, "jitter_m must be 0 or more"),
+        ({"jitter_m": 0.1}, 'jitter_m belongs to sampling "contracted"'),
+        ({"half": True}, 'half belongs to sampling "contracted"'),
         ({"sampling": "stratified"}, "expected one of uniform, cells, contracted, importance"),
     ],
 )
