@@ -1,5 +1,6 @@
 """Read LiDAR scans and project them into cameras."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -10,8 +11,13 @@ from gsocc.errors import DataError
 
 _VALUES_PER_POINT = 5  # x, y, z, intensity, ring
 
-Rounding = Literal["floor", "round"]
+Rounding = Literal["floor", "round", "truncate"]
 Collisions = Literal["nearest", "last"]
+_TO_PIXEL: dict[Rounding, Callable[[np.ndarray], np.ndarray]] = {
+    "floor": np.floor,
+    "round": np.rint,
+    "truncate": np.trunc,
+}
 
 
 def read_lidar(path: Path) -> Float32[np.ndarray, "N 3"]:
@@ -62,7 +68,7 @@ def lidar_depth(
         lidar_to_cam: Through the ego poses of scan and image, which were taken at different times.
         intrinsics: K in pixels of an image of `image_size`.
         image_size: (H, W) of the result.
-        rounding: "floor" or "round".
+        rounding: "floor", "round", or "truncate" (towards zero, as TRI's dgp).
         collisions: What a pixel keeps when several points fall on it, "nearest" or "last".
         min_depth_m: Points nearer than this are left out: returns from the vehicle itself, which would hide others.
     """
@@ -74,7 +80,7 @@ def lidar_depth(
         points_cam = points_cam[points_cam[:, 2] > max(min_depth_m, 0.0)]
         z_m = points_cam[:, 2]
         uv = (points_cam @ k.T)[:, :2] / z_m[:, None]
-        pixel = np.floor(uv) if rounding == "floor" else np.rint(uv)
+        pixel = _TO_PIXEL[rounding](uv)
         inside = ((pixel >= 0) & (pixel < (width, height))).all(-1)
         pixel, z_m = pixel[inside].astype(np.int64), z_m[inside]
         # Of several values given to one pixel, the last assigned stays.
