@@ -8,10 +8,11 @@ import math
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torchmetrics import Metric
 
+from gsocc.kernels.neighbors import keep_near
 from gsocc.labels import FREE, GROUND_CLASSES
 from gsocc.metrics.names import MaskName, metric_name, voxel_mask
 from gsocc.structures import OCC3D_GRID, OccupancyLabels, VoxelGrid
@@ -41,18 +42,36 @@ def dilate(
     occupied: Bool[Tensor, "B X Y Z"], radius_m: float, voxel_m: tuple[float, float, float]
 ) -> Bool[Tensor, "B X Y Z"]:
     """Mark every voxel whose centre lies within `radius_m` of the centre of a marked one, border included."""
-    reach = [int(radius_m / size + 1e-6) for size in voxel_m]
     grown = occupied.clone()
     shape = occupied.shape[1:]
-    for dx in range(-reach[0], reach[0] + 1):
-        for dy in range(-reach[1], reach[1] + 1):
-            for dz in range(-reach[2], reach[2] + 1):
-                squared = sum((d * s) ** 2 for d, s in zip((dx, dy, dz), voxel_m, strict=True))
-                if squared > radius_m**2 + 1e-6:
-                    continue
-                to, source = zip(*(_shifted(d, n) for d, n in zip((dx, dy, dz), shape, strict=True)), strict=True)
-                grown[(slice(None), *to)] |= occupied[(slice(None), *source)]
+    for offset in ball_offsets(radius_m, voxel_m).tolist():
+        to, source = zip(*(_shifted(d, n) for d, n in zip(offset, shape, strict=True)), strict=True)
+        grown[(slice(None), *to)] |= occupied[(slice(None), *source)]
     return grown
+
+
+def ball_offsets(radius_m: float, voxel_m: tuple[float, float, float]) -> Int[Tensor, "M 3"]:
+    """Return the offsets in voxels that are no longer than a radius, shortest first."""
+    axes = [torch.arange(-int(radius_m / size + 1e-6), int(radius_m / size + 1e-6) + 1) for size in voxel_m]
+    offsets = torch.cartesian_prod(*axes)  # (all, 3)
+    squared = (offsets * torch.tensor(voxel_m, dtype=torch.float64)).square().sum(-1)
+    order = squared.argsort(stable=True)
+    return offsets[order][squared[order] <= radius_m**2 + 1e-6]
+
+
+def near_marked(
+    voxels: Bool[Tensor, "B X Y Z"],
+    marked: Bool[Tensor, "B X Y Z"],
+    radius_m: float,
+    voxel_m: tuple[float, float, float],
+) -> Bool[Tensor, "B X Y Z"]:
+    """Return those voxels that have a marked one within `radius_m`, centre to centre."""
+    if voxels.device.type != "cpu":
+        return voxels & dilate(marked, radius_m, voxel_m)
+    kept = voxels.clone(memory_format=torch.contiguous_format)
+    # A search ends at the first neighbour found, mostly beside; a dilation visits all offsets of all voxels.
+    keep_near(kept.numpy(), marked.contiguous().numpy(), ball_offsets(radius_m, voxel_m).numpy())
+    return kept
 
 
 def _shifted(offset: int, size: int) -> tuple[slice, slice]:
@@ -128,12 +147,13 @@ class AboveGroundMetric(Metric):
         counted = voxel_mask(labels, self.mask)[..., first:]
         predicted = (semantics[..., first:] != FREE) & counted
         true = (labels.semantics[..., first:] < FREE) & counted
-        right, found = predicted & self._near(true), true & self._near(predicted)
         near = self._in_range(semantics.device)
-        self.predicted += (predicted & near).sum()
-        self.predicted_right += (right & near).sum()
-        self.true += (true & near).sum()
-        self.true_found += (found & near).sum()
+        asked = predicted & near
+        self.predicted += asked.sum()
+        self.predicted_right += self._near(asked, true).sum()
+        asked = true & near
+        self.true += asked.sum()
+        self.true_found += self._near(asked, predicted).sum()
 
     def compute(self) -> dict[str, float]:
         """Return F1, precision and recall under their full names."""
@@ -147,11 +167,14 @@ class AboveGroundMetric(Metric):
         scores = {"f1": f1, "precision": precision, "recall": recall}
         return {metric_name(self.protocol, f"above_ground_{k}"): v for k, v in scores.items()}
 
-    def _near(self, occupied: Bool[Tensor, "B X Y Z"]) -> Bool[Tensor, "B X Y Z"]:
-        return dilate(occupied, self.tolerance_m, self.grid.voxel_m) if self.tolerance_m else occupied
+    def _near(self, voxels: Bool[Tensor, "B X Y Z"], others: Bool[Tensor, "B X Y Z"]) -> Bool[Tensor, "B X Y Z"]:
+        if not self.tolerance_m:
+            return voxels & others
+        return near_marked(voxels, others, self.tolerance_m, self.grid.voxel_m)
 
     def _in_range(self, device: torch.device) -> Bool[Tensor, "X Y 1"]:
-        centers = self.grid.centers_m(device)[:, :, :1, :2]  # (X, Y, 1, 2)
+        layer = VoxelGrid(self.grid.min_m, (*self.grid.shape[:2], 1), self.grid.voxel_m)
+        centers = layer.centers_m(device)[..., :2]  # (X, Y, 1, 2)
         distance_m = centers.norm(dim=-1)
         return distance_m <= (float("inf") if self.range_m is None else self.range_m)
 

@@ -5,7 +5,7 @@ from metric_helpers import TINY_GRID, random_labels, random_prediction, take
 
 from gsocc.labels import FREE, OCC3D_ID
 from gsocc.metrics import AboveGroundMetric, GroundLayersMetric, all_occupied, ground_layer_scores, ground_plane
-from gsocc.metrics.above_ground import dilate, ground_layer
+from gsocc.metrics.above_ground import dilate, ground_layer, near_marked
 from gsocc.structures import OCC3D_GRID, OccupancyLabels, VoxelGrid
 
 CAR, ROAD = OCC3D_ID["car"], OCC3D_ID["driveable_surface"]
@@ -175,3 +175,14 @@ def test_a_ground_elsewhere_shows_in_the_name() -> None:
 def test_senseless_ranges_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must"):
         AboveGroundMetric(**options)
+
+
+@pytest.mark.parametrize("radius_m", [0.4, 0.8, 1.3])
+def test_a_search_from_each_voxel_finds_what_a_dilation_covers(radius_m: float) -> None:
+    """Two ways to ask whether a marked voxel is near; the second serves GPUs."""
+    rng = torch.Generator().manual_seed(0)
+    voxels, marked = (torch.rand(2, 2, 9, 7, 5, generator=rng) < 0.05).unbind()
+    voxel_m = (0.4, 0.3, 0.5)
+    found = near_marked(voxels, marked, radius_m, voxel_m)
+    assert torch.equal(found, voxels & dilate(marked, radius_m, voxel_m))
+    assert 0 < int(found.sum()) < int(voxels.sum())
