@@ -39,6 +39,7 @@ _GROUPS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
             "stage1": bench.stage1,
             "occ": bench.occ,
             "eval": bench.evaluation,
+            "differences": bench.differences,
         },
     ),
 }

@@ -266,3 +266,31 @@ def stage1(
     rows = benchmark_stage1(out, world, names, starts_m, seeds, steps, Console())
     if markdown is not None:
         write_markdown(markdown, "bench stage1 ablation" if ablate else "bench stage1", table(rows))
+
+
+def differences(
+    switch: Annotated[list[str] | None, typer.Option(help="Only these; may be repeated.")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of each network.")] = 150,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each, with seeds 0, 1, ...")] = 2,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of runs.")] = Path("runs/bench_differences"),
+    world: Annotated[Path, typer.Option(help="Folder of the demo's world.")] = Path("data/demo_world"),
+    json: Annotated[Path | None, typer.Option(help="Also write the figures to this file.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Also write the table into this page.")] = None,
+) -> None:
+    """Measure what each switch of the releases does on the synthetic world: to a gradient, a score, a training."""
+    from gsocc.app.benchmark.differences import CASES, Bench, as_json, motion_difference, sheet
+    from gsocc.app.benchmark.stopwatch import choose_threads, threads_kept, use_threads
+
+    motion_switch = "pose_batch_statistics"
+    names = switch or [*CASES, motion_switch]
+    unknown = [name for name in names if name not in (*CASES, motion_switch)]
+    if unknown:
+        raise UserError(f"--switch: expected one of {', '.join((*CASES, motion_switch))}, got {unknown[0]!r}")
+    with threads_kept():
+        use_threads(choose_threads(1))
+        bench = Bench(out, world, steps, seeds)
+        rows = [bench.measure(name) for name in names if name in CASES]
+        motion = motion_difference(out, world, steps) if motion_switch in names else None
+    result = {"steps": steps, "seeds": seeds, "motion": motion, "rows": as_json(rows)}
+    intro = f"`gsocc bench differences --steps {steps} --seeds {seeds}`, on a CPU."
+    _publish(result, [sheet(rows, steps, seeds, motion)], intro, "bench differences", json, markdown)

@@ -1,0 +1,276 @@
+"""What each switch of `occ_stage.parity` does to a network of the synthetic world, off against on."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gsocc.app.benchmark.tables import Sheet
+from gsocc.app.demo import DemoPlan, prepare_world
+from gsocc.app.demo_checks import ABS_REL, IOU, MIOU
+from gsocc.app.paths import CONFIGS
+
+if TYPE_CHECKING:
+    from occ_stage.config import OccConfig
+
+# The demo's recipe, small enough for a minute of one CPU core.
+SMALL = (
+    "data.image_size=[48, 80]",
+    "data.color_jitter=0.5",
+    "grid.shape=[50, 50, 8]",
+    "grid.voxel_m=[1.6, 1.6, 0.8]",
+    "renderer.size=[24, 40]",
+    "training.device=cpu",
+    "training.val_every_steps=0",
+    "training.checkpoint_every_steps=0",
+    "training.panel_every_steps=0",
+    "evaluation.max_samples=12",
+    "evaluation.threshold_samples=8",
+)
+_RAYS = (
+    "grid={kind: contracted, max_m: [40.0, 40.0, 5.4], shape: [60, 60, 12], voxel_m: null, lattice: ends}",
+    "renderer.name=volume",
+    "renderer.options={sampling: contracted, step_m: 2.0, near_m: 0.1, min_move_voxels: 0.2}",
+    "renderer.ray_rule=saturating_logits",
+    "renderer.rest_at_last=true",
+    "renderer.size=[16, 28]",
+)
+BASES: dict[str, tuple[str, ...]] = {
+    "splat": (),
+    "splat, labels missing": (),  # on a copy of the world, see `world_with_gaps`
+    "splat, sparsity": ("objective.sparsity=0.05",),
+    "rays": _RAYS,
+}
+CASES: dict[str, str] = {
+    "unlabelled_as_sky": "splat, labels missing",
+    "top_left_labels": "splat",
+    "jitter_per_image": "splat",
+    "mixed_align_corners": "splat",
+    "squeezed_footprint": "splat",
+    "accumulated_depth": "splat",
+    "integer_pixel_warp": "splat",
+    "unmasked_warp": "splat",
+    "sparsity_of_top_slice": "splat, sparsity",
+    "half_precision_rays": "rays",
+}
+"""Switch -> base. `pose_batch_statistics` is measured on motion, see `motion_difference`."""
+
+SHOWN = {"mIoU": MIOU, "IoU": IOU, "AbsRel": ABS_REL}
+_MISSING = 0.135  # share of pixels without a label in the published 2-D labels
+_BLOCK_PX = 12
+_FRAMES = 4
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A switch off and on.
+
+    Attributes:
+        switch: Its name.
+        base: What it was measured on.
+        loss_ratio: Loss with it over loss without it, same weights and frames.
+        gradient_cosine: Between the gradients of both.
+        off: Scores of networks trained and scored without it, one mapping per seed.
+        switched: Scores of the first of them with the switch on in evaluation alone.
+        on: Scores of networks trained and scored with it, one per seed.
+    """
+
+    switch: str
+    base: str
+    loss_ratio: float
+    gradient_cosine: float
+    off: list[dict[str, float]]
+    switched: dict[str, float]
+    on: list[dict[str, float]]
+
+
+class Bench:
+    """Trains what is needed, once each.
+
+    Args:
+        out: Folder of runs.
+        world: The demo's world, written where it is missing.
+        steps: Of each training.
+        seeds: Trainings of each.
+    """
+
+    def __init__(self, out: Path, world: Path, steps: int, seeds: int) -> None:
+        prepare_world(world, DemoPlan())
+        self.out, self.world, self.steps, self.seeds = out, world, steps, seeds
+        self._scores: dict[str, dict[str, float]] = {}
+
+    def measure(self, switch: str) -> Difference:
+        """Measure one switch of `CASES`."""
+        base = CASES[switch]
+        off = [self._trained(base, None, seed) for seed in range(self.seeds)]
+        on = [self._trained(base, switch, seed) for seed in range(self.seeds)]
+        switched = self._score(self._folder(base, None, 0), f"switches.{switch}=true")
+        losses, gradients = zip(*(self._gradient(base, one) for one in (None, switch)), strict=True)
+        cosine = torch.nn.functional.cosine_similarity(gradients[0], gradients[1], dim=0)
+        return Difference(switch, base, losses[1] / losses[0], float(cosine), off, switched, on)
+
+    def _config(self, base: str, switch: str | None, seed: int) -> "OccConfig":
+        from gsocc.config import load_config
+        from occ_stage.config import OccConfig
+
+        world = self.world
+        if base == "splat, labels missing":
+            world = self.out / "world_with_gaps"
+            world_with_gaps(self.world, world)
+        overrides = [f"data.root={world}", *SMALL, *BASES[base], f"training.steps={self.steps}"]
+        overrides += [f"training.seed={seed}", *([f"switches.{switch}=true"] if switch else [])]
+        return load_config(CONFIGS / "occ" / "synthetic_splat.yaml", OccConfig, overrides)
+
+    def _folder(self, base: str, switch: str | None, seed: int) -> Path:
+        return self.out / f"{base.replace(', ', '-').replace(' ', '_')}-{switch or 'off'}-{seed}"
+
+    def _trained(self, base: str, switch: str | None, seed: int) -> dict[str, float]:
+        from occ_stage.train import train
+
+        folder = self._folder(base, switch, seed)
+        if folder.name not in self._scores:
+            train(self._config(base, switch, seed), folder, "overwrite")
+            self._scores[folder.name] = self._score(folder)
+        return self._scores[folder.name]
+
+    def _score(self, folder: Path, *overrides: str) -> dict[str, float]:
+        from occ_stage.evaluate import evaluate_checkpoint
+
+        metrics = evaluate_checkpoint(folder, overrides, with_baselines=False)[0].metrics
+        return {head: metrics[name] for head, name in SHOWN.items()}
+
+    def _gradient(self, base: str, switch: str | None) -> tuple[float, Tensor]:
+        """Return the loss of a few training frames and its gradient, at the weights trained without the switch."""
+        from gsocc.datasets.loader import batches_of_one, evenly_spread
+        from gsocc.engine import find_checkpoint, load_checkpoint, load_into, seed_everything
+        from occ_stage.data import training_class_weights, training_dataset
+        from occ_stage.model import build_field_renderer, build_grid, build_model, class_ids
+        from occ_stage.objective import OccObjective
+
+        config = self._config(base, switch, 0)
+        model = build_model(config)
+        load_into(model, load_checkpoint(find_checkpoint(self._folder(base, None, 0), "gsocc bench differences")))
+        objective = OccObjective(
+            config.objective,
+            build_grid(config),
+            build_field_renderer(config),
+            class_ids(config.model),
+            training_class_weights(config),
+            switches=config.switches_on,
+        )
+        frames = training_dataset(config)
+        total = torch.zeros(())
+        for batch in batches_of_one(frames, evenly_spread(len(frames), _FRAMES), f"gradient, {switch or 'off'}"):
+            seed_everything(0)
+            report = objective(model, batch)
+            report.total.backward()
+            total = total + report.total.detach()
+        gradients = [weight.grad.flatten() for weight in model.parameters() if weight.grad is not None]
+        return float(total), torch.cat(gradients)
+
+
+def world_with_gaps(world: Path, copy: Path) -> None:
+    """Link a world to another folder, with blocks of its 2-D labels blanked out as the published ones have gaps."""
+    if copy.is_dir():
+        return
+    building = copy.with_name(f"{copy.name}.part")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir(parents=True)
+    for item in world.resolve().iterdir():
+        if item.name != "nuscenes_semantic":
+            (building / item.name).symlink_to(item)
+    from gsocc.datasets.index import open_index
+
+    index = open_index(next(world.glob("gsocc_index*.npz")), world)
+    sizes = {Path(name.decode()).stem: size for name, size in zip(index.image_file, index.image_size, strict=True)}
+    generator = np.random.default_rng(0)
+    for path in sorted((world / "nuscenes_semantic").rglob("*_mask.bin")):
+        height, width = sizes[path.name.removesuffix("_mask.bin")].tolist()
+        labels = np.fromfile(path, dtype=np.int8).reshape(height, width)
+        blank = generator.random((-(-height // _BLOCK_PX), -(-width // _BLOCK_PX))) < _MISSING
+        labels[np.kron(blank, np.ones((_BLOCK_PX, _BLOCK_PX), dtype=bool))[:height, :width]] = -1
+        target = building / path.relative_to(world)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        labels.tofile(target)
+    building.rename(copy)
+
+
+def motion_difference(out: Path, world: Path, steps: int) -> dict[str, float]:
+    """Return by how much the motion of a stage-1 network moves when batch norm runs in training mode.
+
+    The network on image pairs (batch norm, as published) is trained for a few steps; what it says of some key frames in
+    evaluation mode is compared with training mode, on the same images.
+
+    Returns:
+        `translation_m` and `rotation_deg`, medians over frames and neighbours, and `travel_m` between neighbours.
+    """
+    from gsocc.config import load_config
+    from gsocc.datasets.loader import evenly_spread
+    from gsocc.datasets.split import open_split
+    from occ_stage.motion import Stage1Motion
+    from pose_stage.config import PoseRunConfig
+    from pose_stage.train import train
+
+    pose = (
+        "{name: stacked, backbone: resnet_tiny, norm: batch, width: 24, translation_scale: 0.3, rotation_scale: 0.05}"
+    )
+    overrides = [f"data.root={world}", f"data.flow_cache={out / 'flow'}", f"model.pose={pose}"]
+    overrides += ["training.device=cpu", f"training.steps={steps}"]
+    config = load_config(CONFIGS / "pose" / "synthetic_gsp.yaml", PoseRunConfig, overrides)
+    train(config, out / "pose", "overwrite")
+    modes = [Stage1Motion(out / "pose", config.data, "network", batch_statistics=on) for on in (False, True)]
+    frames = open_split(config.data, "val")
+    shifts, turns, travels = [], [], []
+    for number in evenly_spread(len(frames), 12):
+        (still, valid), (drifting, _) = (mode.motion(frames.tokens[number]) for mode in modes)
+        apart = torch.linalg.inv(still.double()) @ drifting.double()
+        cosine = (apart[:, :3, :3].diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2
+        shifts.append(apart[valid, :3, 3].norm(dim=-1))
+        turns.append(torch.rad2deg(torch.acos(cosine.clamp(-1, 1)))[valid])
+        travels.append(frames.travel_m(number))
+    return {
+        "translation_m": float(torch.cat(shifts).median()),
+        "rotation_deg": float(torch.cat(turns).median()),
+        "travel_m": float(torch.tensor(travels).median()),
+    }
+
+
+def sheet(rows: list[Difference], steps: int, seeds: int, motion: Mapping[str, float] | None = None) -> Sheet:
+    """Return the measurements as a table; scores are means over seeds with half of their range."""
+    scores = tuple(f"{head}: off / scored with / trained with" for head in SHOWN)
+    heads = ("switch", "measured on", "loss on / off", "gradient cosine", *scores)
+    body = tuple(
+        (row.switch, row.base, f"{row.loss_ratio:.3f}", f"{row.gradient_cosine:.3f}", *(_cell(row, h) for h in SHOWN))
+        for row in rows
+    )
+    remarks = [] if motion is None else [motion_line(motion)]
+    return Sheet(f"switches of the releases, {steps} steps, seeds 0 to {seeds - 1}", heads, body, tuple(remarks))
+
+
+def motion_line(motion: Mapping[str, float]) -> str:
+    """Return what `motion_difference` found as a sentence."""
+    return (
+        f"pose_batch_statistics: training mode moves predicted motion by {100 * motion['translation_m']:.1f} cm and "
+        f"{motion['rotation_deg']:.2f} degrees (medians), where the vehicle moves {100 * motion['travel_m']:.0f} cm "
+        "between neighbouring images"
+    )
+
+
+def _cell(row: Difference, head: str) -> str:
+    return f"{_spread(row.off, head)} / {row.switched[head]:.3f} / {_spread(row.on, head)}"
+
+
+def _spread(scores: list[dict[str, float]], head: str) -> str:
+    values = [score[head] for score in scores]
+    half = (max(values) - min(values)) / 2
+    return f"{sum(values) / len(values):.3f}" + (f" ± {half:.3f}" if len(values) > 1 else "")
+
+
+def as_json(rows: list[Difference]) -> list[Mapping[str, Any]]:
+    """Return the measurements as plain values."""
+    return [vars(row) for row in rows]
