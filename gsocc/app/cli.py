@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from gsocc import __version__
-from gsocc.app.commands import bench, demo, doctor, index, predict, train, view, world
+from gsocc.app.commands import bench, demo, doctor, import_, index, predict, train, view, world
 from gsocc.app.commands import eval as eval_  # named after its verb
 from gsocc.errors import run_reporting_errors
 
@@ -24,6 +24,10 @@ _GROUPS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
     "doctor": ("Say what a machine or a data set lacks.", {"env": doctor.env, "nuscenes": doctor.nuscenes}),
     "world": ("Write a synthetic world in a data set's own format.", {"nuscenes": world.nuscenes}),
     "index": ("Build what training reads instead of a data set's tables.", {"nuscenes": index.nuscenes}),
+    "import": (
+        "Read published checkpoints of other systems.",
+        {"gaussianocc": import_.gaussianocc, "occnerf": import_.occnerf},
+    ),
     "train": ("Train a stage.", {"pose": train.pose, "occ": train.occ}),
     "eval": (
         "Score a trained network, or its prediction files.",

@@ -8,11 +8,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gsocc.interop.released_files import ImportReport
+from gsocc.interop.released_lattice import occ3d_logits
 from gsocc.interop.released_network import System, Voxels, load_released_network
+from gsocc.interop.released_rendering import render_released
 from gsocc.networks.occupancy_net import OccupancyNet
-from gsocc.structures import ContractedGrid
+from gsocc.structures import ContractedGrid, RenderOutput
 
 Size = tuple[int, int]  # H, W
+
+_OCCNERF_SEMANTIC_RATIO = 0.25  # one sample of semantics for four of occupancy
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,43 @@ class ReleasedModel(nn.Module):
             )
         logits = self.net(images, intrinsics, cam_to_ego)
         return VoxelOutput(logits if logits.shape[1] > 1 else -logits)
+
+    def occ3d_logits(self, voxel_logits: Float[Tensor, "B L X Y Z"]) -> Float[Tensor, "B L 200 200 16"]:
+        """Return the logits on the lattice of Occ3D, as the release's evaluation samples them.
+
+        Of 18 channels the argmax is the Occ3D label, 17 meaning free.
+        """
+        return occ3d_logits(voxel_logits, self.grid)
+
+    def render(
+        self,
+        voxel_logits: Float[Tensor, "B L X Y Z"],
+        intrinsics: Float[Tensor, "B V 3 3"],
+        cam_to_ego: Float[Tensor, "B V 4 4"],
+        renderer: str = "volume",
+        **options: Any,
+    ) -> RenderOutput:
+        """Draw the logits into cameras at `render_size`.
+
+        Args:
+            voxel_logits: From `forward`.
+            intrinsics: K in pixels of images of `image_size`.
+            cam_to_ego: Camera poses, metres.
+            renderer: "volume", the releases' rule 'prob', or a splat: "splat_cpu", "splat_gsplat", "splat_torch".
+            **options: See `ReleasedOptions`; semantics along rays are sampled as the system's recipe does.
+        """
+        if renderer == "volume" and self.system == "occnerf":
+            options = {"semantic_ratio": _OCCNERF_SEMANTIC_RATIO, **options}
+        return render_released(
+            voxel_logits,
+            self.grid,
+            intrinsics,
+            cam_to_ego,
+            self.image_size,
+            self.render_size,
+            renderer,
+            **options,
+        )
 
 
 def load_released(
