@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from gsocc import __version__
-from gsocc.app.commands import bench, demo, doctor, import_, index, predict, train, view, world
+from gsocc.app.commands import bench, bench_label_free, demo, doctor, import_, index, predict, train, view, world
 from gsocc.app.commands import eval as eval_  # named after its verb
 from gsocc.errors import run_reporting_errors
 
@@ -44,6 +44,7 @@ _GROUPS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
             "occ": bench.occ,
             "eval": bench.evaluation,
             "differences": bench.differences,
+            "label-free": bench_label_free.label_free,
         },
     ),
 }
