@@ -152,3 +152,18 @@ def test_sections_that_contradict_each_other_are_refused() -> None:
         _recipe(SPLAT, "objective.distortion=0.1")
     with pytest.raises(ConfigError, match="takes min_m and max_m"):
         _recipe(SPLAT, "grid.max_m=null")
+
+
+@pytest.mark.parametrize("preset", ["8g", "16g", "24g", "40g"])
+def test_memory_presets_change_memory_and_nothing_else_above_8g(preset: str, tmp_path: Path) -> None:
+    """Included after a recipe; only the smallest one changes what is compared."""
+    recipe, memory = CONFIGS / f"{SEMANTIC}.yaml", CONFIGS / "memory" / f"{preset}.yaml"
+    run = tmp_path / "run.yaml"
+    run.write_text(f"include: [{recipe}, {memory}]\n")
+    config, plain = load_config(run, OccConfig), _recipe(SEMANTIC)
+    assert config.model.recompute_voxels is (preset != "40g")
+    assert config.model.voxel_precision == ("full" if preset in ("24g", "40g") else "mixed")
+    same = {"voxel_precision": "full", "recompute_voxels": False}
+    assert config.model.model_copy(update=same) == plain.model
+    assert (config.renderer == plain.renderer and config.objective == plain.objective) is (preset != "8g")
+    assert (config.grid, config.training, config.data) == (plain.grid, plain.training, plain.data)
