@@ -2,9 +2,11 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from published_folders import (
     RELEASE_ENCODER,
     RELEASE_POSE,
@@ -29,6 +31,8 @@ from gsocc.interop.released_pose import released_pose_config
 from gsocc.networks.pose_depth_net import PoseDepthNet
 
 _TINY = Recipe()
+# A grid of 16 voxels needs larger Gaussians than one of 300 to close its surfaces.
+_LARGE: dict[str, dict[str, Any]] = {"splat_cpu": {"sigma_m": 4.0}}
 
 
 def _inputs(image_size: tuple[int, int], views: int = 3, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -130,6 +134,52 @@ def test_without_parity_lifting_follows_the_pixel_convention(tmp_path: Path) -> 
             for parity in (True, False)
         )
     assert _relative(fixed, as_released) > 0.01
+
+
+def test_lattice_logits_interpolate_between_aligned_corners(tmp_path: Path) -> None:
+    """A second implementation: Occ3D's centres contracted by hand, `grid_sample` with aligned corners."""
+    write_folder(tmp_path, _TINY)
+    model = load_gaussianocc(tmp_path, voxels_zyx=_TINY.voxels_zyx, image_size=_TINY.image_size, backbone="resnet_tiny")
+    logits = torch.randn(1, 18, 8, 8, 4, generator=torch.Generator().manual_seed(0))
+    axes = [(torch.arange(n) + 0.5) * 2 / n - 1 for n in (200, 200, 16)]
+    contracted = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1) * 0.66667  # all of the lattice lies in the box
+    expected = F.grid_sample(logits, contracted.flip(-1)[None], align_corners=True)
+    lattice = model.occ3d_logits(logits)
+    assert lattice.shape == (1, 18, 200, 200, 16)
+    # The release's lattice starts half a *network* voxel from the corner: 0.0 m off with 300 x 300 x 24 voxels.
+    half_m = 0.5 * (80 * 80 * 6.4 / int(4 * 8 * 8 * 0.66667**3)) ** (1 / 3)
+    shift = torch.tensor([(half_m - 0.2) / 40, (half_m - 0.2) / 40, (half_m - 0.2) / 3.2])
+    moved = contracted / 0.66667 + shift
+    a, b = (1 - 0.66667) ** 2 / 0.66667, (1 - 2 * 0.66667) / 0.66667
+    moved = torch.where(moved.abs() <= 1, 0.66667 * moved, moved.sign() * (1 - a / (moved.abs().clamp(min=1) + b)))
+    assert not torch.allclose(lattice, expected, atol=0.1)
+    expected = F.grid_sample(logits, moved.flip(-1)[None], align_corners=True)
+    torch.testing.assert_close(lattice, expected, atol=2e-4, rtol=0)
+
+
+@pytest.mark.parametrize("renderer", ["volume", "splat_cpu"])
+def test_a_model_draws_its_logits_at_the_render_size(tmp_path: Path, renderer: str) -> None:
+    """Depth within the ranges of the releases, features of all 18 channels; nothing is drawn from free voxels."""
+    write_folder(tmp_path, _TINY)
+    model = load_gaussianocc(
+        tmp_path,
+        voxels_zyx=(8, 16, 16),
+        image_size=_TINY.image_size,
+        render_size=(6, 10),
+        backbone="resnet_tiny",
+    )
+    _, intrinsics, cam_to_ego = _inputs(_TINY.image_size)
+    logits = torch.zeros(1, 18, 16, 16, 8)
+    logits[:, 17] = -4.0  # solid everywhere
+    solid = model.render(logits, intrinsics, cam_to_ego, renderer=renderer, **_LARGE.get(renderer, {}))
+    assert solid.depth_sum_m.shape == (1, 3, 6, 10)
+    assert solid.features is not None
+    assert solid.features.shape == (1, 3, 18, 6, 10)
+    assert float(solid.opacity.mean()) > 0.5
+    assert 0 < float(solid.depth_sum_m.mean()) < 80
+    logits[:, 17] = 20.0
+    free = model.render(logits, intrinsics, cam_to_ego, renderer=renderer, **_LARGE.get(renderer, {}))
+    assert float(free.depth_sum_m.mean()) > 80 if renderer == "volume" else float(free.opacity.max()) == 0
 
 
 def test_images_of_another_size_are_refused(tmp_path: Path) -> None:

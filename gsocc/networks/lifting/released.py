@@ -74,7 +74,7 @@ class ReleasedLift(nn.Module):
             values = F.embedding_bag(
                 view.pixels, table, mode="sum", per_sample_weights=view.weights.to(table.dtype)
             )  # (M, C)
-            total = total.index_add(0, view.voxels, values)
+            total.index_add_(0, view.voxels, values)
             count[view.voxels] += values != 0  # every voxel at most once per view
         return (total / (count + _NO_CAMERA)).t().unflatten(-1, self.grid.shape)
 
