@@ -171,3 +171,30 @@ def test_identity_changes_with_the_weights_and_not_with_the_folder(tmp_path: Pat
     a, b, c = (load_checkpoint(tmp_path / folder).identity() for folder in "abc")
     assert a == b != c
     assert a.startswith("gsp@7-")
+
+
+def test_batch_statistics_make_a_frozen_network_answer_by_what_it_has_seen(tiny_world: Path, tmp_path: Path) -> None:
+    """Off, an answer is for ever. On, it follows from the sample's statistics, and the running averages drift.
+
+    The weights get no gradient in either case.
+    """
+    torch.manual_seed(0)
+    pose = PoseConfig(name="stacked", backbone="resnet_tiny", norm="batch", width=8, translation_scale=0.3)
+    described = PoseDepthConfig(depth=DepthConfig(backbone="resnet_tiny", norm="group"), pose=pose)
+    text = "name: bn\ndata:\n  image_size: [32, 64]\n  neighbours: sweeps\nmodel:\n"
+    text += "".join(f"  {line}\n" for line in to_yaml(described).splitlines())
+    folder = tmp_path / "last"
+    save_checkpoint(folder, PoseDepthNet(described).state_dict(), text, {"step": 1})
+    answers = {}
+    for on in ("false", "true"):
+        overrides = ["pose.source=stage1", f"pose.checkpoint={folder}", f"switches.pose_batch_statistics={on}"]
+        config = _config(tiny_world, *overrides)
+        source = open_motion(config)
+        assert source is not None
+        before = {name: value.clone() for name, value in source.net.named_buffers()}
+        token = training_dataset(config).tokens[0]
+        answers[on] = source.motion(token)[0]
+        drifted = [name for name, value in source.net.named_buffers() if not torch.equal(value, before[name])]
+        assert bool(drifted) is (on == "true")
+        assert not any(weight.requires_grad for weight in source.net.parameters())
+    assert not torch.allclose(answers["true"], answers["false"], atol=1e-6)
