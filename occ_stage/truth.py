@@ -55,5 +55,11 @@ class TruthReader:
         wants_frame = self.needs & {"key_frames", "scans", "sequence"}
         frames = (self.reader.read(token, with_scan="scans" in self.needs),) if wants_frame else ()
         return FrameTruth(
-            batch.occupancy, batch.lidar_depth_m, rounded, batch.valid_mask, frames, batch.semantic_labels
+            batch.occupancy,
+            batch.lidar_depth_m,
+            rounded,
+            batch.valid_mask,
+            frames,
+            batch.semantic_labels,
+            (self.numbers[token],),
         )

@@ -1,7 +1,7 @@
 """Score prediction files against Occ3D labels: which files belong to which key frame, then one pass over all."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from gsocc.datasets.index import SurroundIndex
     from gsocc.datasets.key_frames import KeyFrameReader
     from gsocc.metrics import OccupancyScores
-    from gsocc.metrics.frames import FrameTruth
+    from gsocc.metrics.frames import FramePrediction, FrameTruth
     from gsocc.structures.key_frame import KeyFrame
 
 _SHOWN = 3
@@ -187,28 +187,43 @@ def score_files(
     """
     import torch
 
-    from gsocc.labels import FREE
+    from gsocc.datasets.read_ahead import read_ahead
     from gsocc.metrics import ProtocolSuite, all_free, all_occupied, ground_plane
     from gsocc.metrics.frames import FramePrediction
     from gsocc.progress import track
-    from gsocc.structures.semantic_files import read_semantics
 
     guesses = {}
     if with_baselines:
         plane = ground_plane(ground_z_m=ground_z_m)
         guesses = {"all_free": all_free(), "all_occupied": all_occupied(), "ground_plane": plane}
     suites = {name: ProtocolSuite(protocols, ground_z_m=ground_z_m) for name in ("predicted", *guesses)}
-    for token in track(_in_order(files, labels, reader), len(files), "scoring", unit="frames"):
-        volume = read_semantics(files[token])
-        truth = _truth(token, labels, reader, suites["predicted"].needs)
-        semantics = torch.from_numpy(volume.semantics)[None]
-        occupancy = (semantics != FREE).float()
-        if volume.occupancy is not None:
-            occupancy = torch.from_numpy(volume.occupancy)[None]
-        suites["predicted"].update(FramePrediction(semantics, occupancy), truth)
+    needs = suites["predicted"].needs
+
+    def read(token: str) -> "tuple[FramePrediction, FrameTruth]":
+        return _prediction(files[token]), _truth(token, labels, reader, needs)
+
+    tokens = _in_order(files, labels, reader)
+    frames = read_ahead(read, tokens, torch.get_num_threads())
+    for number, (prediction, truth) in enumerate(track(frames, len(tokens), "scoring", unit="frames")):
+        truth = replace(truth, places=(number,))
+        suites["predicted"].update(prediction, truth)
         for name, guess in guesses.items():
             suites[name].update(FramePrediction(*guess.batch(1)), truth)
     return {name: suite.compute() for name, suite in suites.items()}
+
+
+def _prediction(path: Path) -> "FramePrediction":
+    import torch
+
+    from gsocc.labels import FREE
+    from gsocc.metrics.frames import FramePrediction
+    from gsocc.structures.semantic_files import read_semantics
+
+    volume = read_semantics(path)
+    semantics = torch.from_numpy(volume.semantics)[None]
+    if volume.occupancy is not None:
+        return FramePrediction(semantics, torch.from_numpy(volume.occupancy)[None])
+    return FramePrediction(semantics, (semantics != FREE).float())
 
 
 def _truth(token: str, labels: LabelFolder, reader: "KeyFrameReader | None", needs: Collection[str]) -> "FrameTruth":

@@ -130,6 +130,10 @@ def _update_pixels(metric: PixelAccuracy, prediction: FramePrediction, truth: Fr
     metric.update(prediction.label_images, truth.label_images)
 
 
+def _update_per_rank(metric: PerRankOccupancyMetric, prediction: FramePrediction, truth: FrameTruth) -> None:
+    metric.update(*_volume(prediction, truth), truth.places)
+
+
 def _update_rays(metric: RayIouMetric, prediction: FramePrediction, truth: FrameTruth) -> None:
     semantics, labels = _volume(prediction, truth)
     origins_m = [
@@ -165,7 +169,7 @@ def _families() -> dict[str, Family]:
         }
     for classes in (OCC3D_15, OCC3D_17):
         name = f"per_rank/camera_lidar/{len(classes)}"
-        families[name] = Family(_VOLUME, partial(_per_rank, classes), _update_volume, _compute)
+        families[name] = Family(_VOLUME, partial(_per_rank, classes), _update_per_rank, _compute)
     for start, max_m in (("depth/nuscenes/80m", 80.0), ("depth/ddad/200m", 200.0)):
         for projection in ("", "/round"):
             for part in ("", "/self_mask"):

@@ -53,6 +53,7 @@ class FrameTruth:
         self_mask: False on pixels that show the vehicle; any size.
         key_frames: Poses and scans, one per item of the batch.
         label_images: Occ3D ids of pixels, 17 is sky, -1 has no label.
+        places: Which frames of all that are scored these are, counted from 0; only averages over made-up GPUs ask.
     """
 
     labels: OccupancyLabels | None = None
@@ -61,3 +62,4 @@ class FrameTruth:
     self_mask: Bool[Tensor, "B V Hm Wm"] | None = None
     key_frames: tuple[KeyFrame, ...] = ()
     label_images: Int[Tensor, "B V h w"] | None = None
+    places: tuple[int, ...] = ()

@@ -25,9 +25,8 @@ class PerRankOccupancyMetric(Metric):
     counts (`occ3d/camera_lidar/15:miou`).
 
     Here the GPUs are made up: frame n of the data set belongs to GPU n mod `ranks`, whatever the number of processes
-    that really run, so the flawed number can be reproduced anywhere. This takes for granted that process p of P is fed
-    the frames p, p + P, p + 2 P, ... in their order, as `gsocc.datasets.loader.make_loader` deals them out. Frames
-    that the releases' sampler repeats to fill the last batch are not repeated.
+    that really run, so the flawed number can be reproduced anywhere. Frames that the releases' sampler repeats to fill
+    the last batch are not repeated.
 
     `compute` gives `occ3d/camera_lidar/15/per_rank:miou` and `:iou/<class>`; with other than 8 ranks
     `occ3d/camera_lidar/15/per_rank/4ranks:miou`.
@@ -48,7 +47,7 @@ class PerRankOccupancyMetric(Metric):
             raise ValueError(f"PerRankOccupancyMetric: ranks must be at least 1, got {ranks}")
         self.mask: MaskName = mask
         self.classes, self.ranks = tuple(classes), ranks
-        self._seen = 0  # frames that this process was fed
+        self._seen = 0  # frames that this process was fed without their places
         counts = torch.zeros(ranks, NUM_OCC3D_LABELS, NUM_OCC3D_LABELS, dtype=torch.int64)
         self.add_state("confusion", counts, dist_reduce_fx="sum")
         self.add_state("frames", torch.zeros(ranks, dtype=torch.int64), dist_reduce_fx="sum")
@@ -59,17 +58,33 @@ class PerRankOccupancyMetric(Metric):
         ranks = "" if self.ranks == PUBLISHED_RANKS else f"/{self.ranks}ranks"
         return f"occ3d/{self.mask}/{len(self.classes)}/per_rank{ranks}"
 
-    def update(self, semantics: UInt8[Tensor, "B X Y Z"], labels: OccupancyLabels) -> None:
-        """Count one batch; see `OccupancyMetric.update`."""
-        running = dist.is_available() and dist.is_initialized()
-        process, processes = (dist.get_rank(), dist.get_world_size()) if running else (0, 1)
-        for item in range(len(semantics)):
+    def update(self, semantics: UInt8[Tensor, "B X Y Z"], labels: OccupancyLabels, places: Sequence[int] = ()) -> None:
+        """Count one batch; see `OccupancyMetric.update`.
+
+        Args:
+            semantics: Predicted labels, 0..16 for the classes and 17 for free.
+            labels: Truth of the same frames.
+            places: Which frames of the data set these are; without, process p of P is taken to be fed the frames
+                p, p + P, p + 2 P, ... in their order, as `gsocc.datasets.loader.make_loader` deals them out.
+
+        Raises:
+            ValueError: Where some frames have no place, shapes differ or a prediction is above 17.
+        """
+        if places and len(places) != len(semantics):
+            raise ValueError(f"PerRankOccupancyMetric: expected places of {len(semantics)} frames, got {len(places)}")
+        for item, place in enumerate(places or self._dealt(len(semantics))):
             one = slice(item, item + 1)
             truth = OccupancyLabels(labels.semantics[one], labels.mask_camera[one], labels.mask_lidar[one])
-            rank = (self._seen * processes + process) % self.ranks
-            self.confusion[rank] += confusion_of(semantics[one], truth, self.mask).to(self.confusion.device)
-            self.frames[rank] += 1
-            self._seen += 1
+            counts = confusion_of(semantics[one], truth, self.mask)
+            self.confusion[place % self.ranks] += counts.to(self.confusion.device)
+            self.frames[place % self.ranks] += 1
+
+    def _dealt(self, count: int) -> list[int]:
+        """Return the places of the next frames that this process is dealt."""
+        running = dist.is_available() and dist.is_initialized()
+        process, processes = (dist.get_rank(), dist.get_world_size()) if running else (0, 1)
+        first, self._seen = self._seen, self._seen + count
+        return [number * processes + process for number in range(first, first + count)]
 
     def compute(self) -> dict[str, float]:
         """Return the mean and the classes it is taken over, under their full names."""

@@ -61,6 +61,20 @@ def test_eight_ranks_score_as_counted_apart_however_frames_are_batched(batches: 
     assert metric.frames.tolist() == [1] + [0] * 7
 
 
+def test_frames_are_ranked_by_their_places_whatever_order_they_come_in() -> None:
+    """Scenes dealt to processes whole, or a list in another order, give the same made-up GPUs."""
+    labels = random_labels(10, seed=9)
+    predicted = random_prediction(labels, seed=10)
+    dealt, shuffled = PerRankOccupancyMetric(ranks=4), PerRankOccupancyMetric(ranks=4)
+    dealt.update(predicted, labels)
+    for part in (slice(7, 10), slice(0, 7)):
+        shuffled.update(predicted[part], take(labels, part), range(part.start, part.stop))
+    assert torch.equal(dealt.confusion, shuffled.confusion)
+    assert shuffled.frames.tolist() == [3, 3, 2, 2]
+    with pytest.raises(ValueError, match="places of 10 frames, got 1"):
+        dealt.update(predicted, labels, [0])
+
+
 def test_no_frames_have_no_score() -> None:
     metric = PerRankOccupancyMetric()
     labels = random_labels(0, seed=0)
