@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 import yaml
 
+from gsocc.app.score_files import LabelFolder, by_token, score_files
 from gsocc.config import load_config
+from gsocc.datasets.index import find_index, read_index
+from gsocc.datasets.key_frames import KeyFrameReader
 from gsocc.errors import CheckpointError, UserError
-from gsocc.structures.prediction import load_prediction
+from gsocc.structures.prediction import find_predictions, load_prediction
 from occ_stage.checkpoint import load_predictor
 from occ_stage.config import OccConfig
 from occ_stage.evaluate import evaluate_checkpoint
@@ -89,6 +92,50 @@ def test_every_number_names_its_protocol_and_stands_beside_baselines(run: Path, 
     assert baselines["all_free"].metrics["occ3d/camera:iou"] == 0
     assert record["threshold_chosen_on"].startswith("training frames")
     assert record["frames"] == result.frames == 2
+
+
+MANY = (
+    "occ3d/camera_lidar/15", "occ3d/camera_lidar/15/per_rank", "occ3d/none/ssc", "occ3d/selfocc", "occ3d/ray/17",
+    "lidar/scan", "static/next",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_many_protocols_in_one_pass_equal_the_scores_of_the_prediction_files(
+    run: Path, tiny_world: Path, tmp_path: Path
+) -> None:
+    """Two ways to the same numbers: from the network, and from the files that it wrote on the way."""
+    protocols = (*MANY, "depth/nuscenes/80m/round", "depth/nuscenes/80m/median")
+    overrides = ["evaluation.threshold=0.4"]
+    result, _ = evaluate_checkpoint(
+        run, overrides, tmp_path, tmp_path / "predictions", with_baselines=False, protocols=protocols
+    )
+    record = json.loads((tmp_path / "metrics.json").read_text())
+    assert set(record["protocols"]) == set(protocols)
+    assert {name.split(":")[0] for name in record["metrics"]} == set(protocols)
+    labels, index = LabelFolder.find(tiny_world), read_index(find_index(tiny_world))
+    files = by_token(find_predictions([tmp_path / "predictions"]))
+    reader = KeyFrameReader(index, tiny_world)
+    scores = score_files(files, labels, MANY, reader=reader, with_baselines=False)["predicted"].metrics
+    assert scores == pytest.approx({name: result.metrics[name] for name in scores}, rel=1e-12, nan_ok=True)
+
+
+@pytest.mark.slow
+def test_depth_alone_needs_no_labels_and_another_data_set_is_refused(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither Occ3D files nor a threshold are read for it."""
+
+    def refuse(path: Path) -> None:
+        raise AssertionError(f"{path} was read")
+
+    monkeypatch.setattr("gsocc.datasets.nuscenes.read_occ3d", refuse)
+    result, baselines = evaluate_checkpoint(run, out=tmp_path, protocols=("depth/nuscenes/80m",))
+    assert result.threshold is None
+    assert result.metrics["depth/nuscenes/80m:abs_rel"] > 0
+    assert baselines["ground_plane"].metrics["depth/nuscenes/80m:abs_rel"] > 0
+    with pytest.raises(UserError, match="depth of data set ddad, but the run reads nuscenes"):
+        evaluate_checkpoint(run, out=tmp_path, protocols=("depth/ddad/200m",))
 
 
 @pytest.mark.slow
