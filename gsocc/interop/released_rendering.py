@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -103,7 +104,7 @@ def render_released(
         image_size: (H, W) of the network's images.
         render_size: (H, W) of the pictures.
         renderer: "volume", "volume_cpu", "splat_cpu", "splat_gsplat" or "splat_torch". On a CPU "volume" runs in the
-            kernels of "volume_cpu" where these know the options.
+            kernels of "volume_cpu", unless an option or double precision is not for these.
         **options: Fields of `ReleasedOptions`.
 
     Raises:
@@ -113,8 +114,8 @@ def render_released(
     rig = CameraRig(intrinsics, cam_to_ego, image_size).resized(render_size)
     field = released_field(voxel_logits, grid)
     if renderer.startswith("volume"):
-        on_cpu = voxel_logits.device.type == "cpu"
-        return _marcher(renderer, volume_options(grid, settings), settings, on_cpu).render(field, rig)
+        fits_kernels = voxel_logits.device.type == "cpu" and voxel_logits.dtype != torch.float64
+        return _marcher(renderer, volume_options(grid, settings), settings, fits_kernels).render(field, rig)
     alpha_max = ALPHA_MAX if renderer == "splat_gsplat" else settings.alpha_max
     # Lists of all 2.16 million Gaussians would take gigabytes; without them only visible ones are drawn, alike.
     splat = build_renderer(
@@ -123,10 +124,10 @@ def render_released(
     return splat.render(field.to_gaussians(scale_fraction_of(grid, settings.sigma_m), settings.tiers), rig)
 
 
-def _marcher(renderer: str, march: dict[str, Any], settings: ReleasedOptions, on_cpu: bool) -> Renderer:
+def _marcher(renderer: str, march: dict[str, Any], settings: ReleasedOptions, fits_kernels: bool) -> Renderer:
     group = int(1.0 / settings.semantic_ratio)
     plain = group == 1 and not settings.half
-    if renderer == "volume" and not (plain and on_cpu):
+    if renderer == "volume" and not (plain and fits_kernels):
         return build_renderer(renderer, **march, feature_group=group, half=settings.half)
     if not plain:
         raise ValueError(

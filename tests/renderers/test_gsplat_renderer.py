@@ -233,10 +233,12 @@ def test_lists_are_found_by_the_values_of_the_rig(stand_in: GsplatStandIn) -> No
     assert_same(moved, build_renderer("splat_gsplat", cache=False).render(voxels(batch=2), copied))
     renderer.render(replace(voxels(), scale_fraction=(0.3, 0.3, 0.3)), rig.item(0))
     assert len(renderer.cache) == 3
+    renderer.render(replace(voxels(), tiers=((3.0, 2.0),)), rig.item(0))
+    assert len(renderer.cache) == 4
     with torch.inference_mode():
         renderer.render(voxels(), CameraRig(rig.intrinsics[:1].clone(), rig.cam_to_ego[:1].clone(), rig.image_size))
-    assert len(renderer.cache) == 3
-    assert stand_in.calls["isect_tiles"] == 3 + 1
+    assert len(renderer.cache) == 4
+    assert stand_in.calls["isect_tiles"] == 4 + 1
 
 
 @pytest.mark.usefixtures("stand_in")

@@ -38,12 +38,14 @@ def portrait_rig() -> CameraRig:
     return rig
 
 
-def published_rasteriser(scene: VoxelGaussians, rig: CameraRig, view: int) -> NDArray[np.float64]:
+def published_rasteriser(
+    scene: VoxelGaussians, rig: CameraRig, view: int, *, tiles: bool = False
+) -> NDArray[np.float64]:
     """Return (H, W, C + 2) features, sum(w z) and sum(w), from the description of GaussianOcc's rasteriser.
 
     The vertical field of view is the horizontal one, in the focal length of the footprint and in the clamp; alpha is
-    at most 0.99, below 1 / 255 it is skipped, and blending stops before 1e-4 of the light would be left. Its cut of
-    footprints at tiles that three sigmas do not touch is left out.
+    at most 0.99, below 1 / 255 it is skipped, and blending stops before 1e-4 of the light would be left. With `tiles`
+    a footprint ends with the tiles of 16 x 16 pixels that a square of three sigmas of its longer axis touches.
     """
     height, width = rig.image_size
     pose, k = rig.cam_to_ego[0, view].double().numpy(), rig.intrinsics[0, view].double().numpy()
@@ -66,11 +68,19 @@ def published_rasteriser(scene: VoxelGaussians, rig: CameraRig, view: int) -> ND
             continue
         tx, ty = np.clip(x / z, -limit, limit) * z, np.clip(y / z, -limit, limit) * z
         j = np.array([[focal_x / z, 0.0, -focal_x * tx / z**2], [0.0, focal_y / z, -focal_y * ty / z**2]])
-        inverse = np.linalg.inv(sigmas[n] ** 2 * j @ j.T + 0.3 * np.eye(2))
+        covariance = sigmas[n] ** 2 * j @ j.T + 0.3 * np.eye(2)
+        inverse = np.linalg.inv(covariance)
         u, v = columns - (k[0, 0] * x / z + k[0, 2]), rows - (k[1, 1] * y / z + k[1, 2])
         power = -0.5 * (inverse[0, 0] * u * u + inverse[1, 1] * v * v) - inverse[0, 1] * u * v
         alpha = np.minimum(ALPHA_MAX, opacities[n] * np.exp(power))
         alpha[alpha < 1.0 / 255.0] = 0.0
+        if tiles:
+            middle = 0.5 * np.trace(covariance)
+            longest = middle + np.sqrt(max(0.1, middle**2 - np.linalg.det(covariance)))
+            radius = np.ceil(3.0 * np.sqrt(longest))
+            for pixels, centre in ((columns, k[0, 0] * x / z + k[0, 2]), (rows, k[1, 1] * y / z + k[1, 2])):
+                first, last = (centre - 0.5 - radius) // 16, (centre - 0.5 + radius + 15) // 16
+                alpha[(pixels // 16 < first) | (pixels // 16 >= last)] = 0.0
         stopped |= light * (1.0 - alpha) < 1e-4
         weight = np.where(stopped, 0.0, alpha * light)
         image += weight[..., None] * np.concatenate([features[n], [z, 1.0]])
@@ -114,6 +124,20 @@ def test_released_options_draw_what_the_published_rasteriser_draws(name: str, ca
         expected = torch.from_numpy(published_rasteriser(scene, rig, view))
         torch.testing.assert_close(parts(out, view), expected, atol=1e-4, rtol=1e-4)
         assert (parts(exact, view) - expected).abs().max() > 0.05
+
+
+def test_all_that_remains_is_the_reach_of_footprints() -> None:
+    """Three sigmas to the end of a tile in the release, 3.33 everywhere here: an alpha of at most 0.011 on few pixels.
+
+    Measured on this scene: up to 5e-4 of the range of an output on average in a view, 1.2 % at the most.
+    """
+    scene, rig = contracted_scene(), portrait_rig().resized((70, 100))
+    out = build_renderer("splat_torch", alpha_max=ALPHA_MAX, footprint="released").render(scene, rig)
+    for view in range(rig.num_views):
+        expected = torch.from_numpy(published_rasteriser(scene, rig, view, tiles=True))
+        error = (parts(out, view) - expected).abs() / expected.flatten(0, 1).abs().amax(0)
+        assert error.mean() < 1e-3
+        assert error.max() < 0.02
 
 
 def test_the_gpu_splat_draws_the_released_footprint_too() -> None:
