@@ -11,10 +11,13 @@ from gsocc.engine.config import learning_rate
 from gsocc.labels import FREE
 from gsocc.renderers.ray_samples import contracted_table
 from gsocc.renderers.volume_options import VolumeOptions
+from gsocc.structures.prediction import load_prediction
 from occ_stage.config import OccConfig
 from occ_stage.data import open_dataset, training_class_weights
+from occ_stage.evaluate import evaluate_checkpoint
 from occ_stage.model import build_field_renderer, build_grid
 from occ_stage.parity import SWITCHES, Switches
+from occ_stage.predict import predict_checkpoint
 from occ_stage.train import train
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "occ"
@@ -167,3 +170,18 @@ def test_memory_presets_change_memory_and_nothing_else_above_8g(preset: str, tmp
     assert config.model.model_copy(update=same) == plain.model
     assert (config.renderer == plain.renderer and config.objective == plain.objective) is (preset != "8g")
     assert (config.grid, config.training, config.data) == (plain.grid, plain.training, plain.data)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [SPLAT, DEPTH])
+def test_a_recipe_is_scored_and_predicts_without_a_threshold_to_choose(
+    name: str, tiny_world: Path, tmp_path: Path
+) -> None:
+    """By argmax, or by the published 0.6; a class where there are classes, `others` where there are none."""
+    train(_small(name, tiny_world, "parity=gaussianocc_release"), tmp_path / "run")
+    result, _ = evaluate_checkpoint(tmp_path / "run", with_baselines=False)
+    assert result.threshold is None
+    assert 0 <= result.metrics["occ3d/camera:iou"] <= 1
+    files = predict_checkpoint(tmp_path / "run", tmp_path / "predictions")
+    labels = set(load_prediction(files[0]).semantics.flatten().tolist())
+    assert labels <= ({0, FREE} if name == DEPTH else set(range(FREE + 1)))
