@@ -31,7 +31,8 @@ class Evaluation:
     """Numbers of one network.
 
     Attributes:
-        metrics: Scores of motion and depth by full name; the motion is read out as the run's configuration says.
+        metrics: Scores of motion and, where it is predicted, of depth by full name; the motion is read out as the run's
+            configuration says.
         readouts: Scores of the motion for every read-out that the data allow.
         trajectories: Paths of the configured read-out on this rank.
         frames: Motions scored, over all ranks.
@@ -58,7 +59,8 @@ def evaluate_model(
     """
     device = default_device()
     model = model.eval().to(device)
-    frames = validation_frames(config, {"lidar_depth"})
+    knows_depth = model.depth_net is not None  # a published pose network comes alone
+    frames = validation_frames(config, {"lidar_depth"} if knows_depth else ())
     indices = shard(evenly_spread(len(frames), config.evaluation.max_samples))
     protocol = f"depth/nuscenes/{config.evaluation.max_depth_m:g}m"
     depth = DepthMetric(frames.camera_names, max_m=config.evaluation.max_depth_m, protocol=protocol).to(device)
@@ -68,22 +70,21 @@ def evaluate_model(
     for index, batch in zip(indices, batches_of_one(with_flow(frames, config), indices, label), strict=True):
         batch = batch.to(device)
         depth_m, predicted = _predict(model, batch, names)
-        assert batch.lidar_depth_m is not None
-        depth.update(depth_m, batch.lidar_depth_m)
+        if depth_m is not None:
+            assert batch.lidar_depth_m is not None
+            depth.update(depth_m, batch.lidar_depth_m)
         true = ego_motion_of(batch.cam_motion[:, 1:], batch.cam_to_ego)
         valid = batch.frame_valid[:, 1:, 0]
         interval_s = torch.tensor([frames.intervals_s(index)[1:]], device=device)
         for name in names:
             motions[name].update(predicted[name], true, valid)
             paths[name].update(batch.scenes, batch.timestamps_s, predicted[name], true, interval_s, valid)
-        if panels is not None and index in indices[:_PANELS]:
+        if panels is not None and depth_m is not None and index in indices[:_PANELS]:
             _save_picture(
                 panels / f"{batch.tokens[0]}.jpg", depth_panel(batch, depth_m[0].cpu().numpy(), frames.camera_names)
             )
     readouts = {name: motions[name].compute() | paths[name].compute() for name in names}
-    depths = depth.compute()
-    # A prediction over truth, like the scale ratio of the motion beside it.
-    depths[metric_name(protocol, "predicted_over_true")] = 1 / depths[metric_name(protocol, "scale_ratio")]
+    depths = _depth_scores(depth, protocol) if knows_depth else {}
     chosen = config.model.pose.readout
     count = int(motions[chosen].compute()[metric_name(motions[chosen].protocol, "frames")])
     return Evaluation(readouts[chosen] | depths, readouts, paths[chosen].trajectories(), count, chosen)
@@ -115,12 +116,22 @@ def evaluate_checkpoint(
     return results
 
 
+def _depth_scores(depth: DepthMetric, protocol: str) -> dict[str, float]:
+    scores = depth.compute()
+    # A prediction over truth, like the scale ratio of the motion beside it.
+    scores[metric_name(protocol, "predicted_over_true")] = 1 / scores[metric_name(protocol, "scale_ratio")]
+    return scores
+
+
 @torch.no_grad()
-def _predict(model: PoseDepthNet, batch: SurroundBatch, readouts: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return depth at the image size, and the motion by read-out."""
-    depth_m = model.depth(batch.images[:, 0], batch.rig, batch.flow_px)
+def _predict(
+    model: PoseDepthNet, batch: SurroundBatch, readouts: Sequence[str]
+) -> tuple[Tensor | None, dict[str, Tensor]]:
+    """Return depth at the image size, where the model knows any, and the motion by read-out."""
+    known = model.depth_net is not None
+    depth_m = model.depth(batch.images[:, 0], batch.rig, batch.flow_px) if known else None
     motions = {"network": model.motion(batch.images, batch.flow_px, batch.rig, batch.frame_ids)}
-    if "geometric" in readouts:
+    if "geometric" in readouts and depth_m is not None:
         motions["geometric"] = model.geometric_motion(depth_m, batch)
     return depth_m, motions
 

@@ -20,6 +20,7 @@ from occ_stage.checkpoint import load_predictor
 from occ_stage.evaluate import evaluate_checkpoint
 from occ_stage.motion import Stage1Motion
 from occ_stage.predict import predict_checkpoint
+from pose_stage.evaluate import evaluate_checkpoint as score_pose
 
 # The published architecture on a backbone for tests; 12 x 12 voxels over all of space, 8 x 8 of them in the box.
 _TINY = Recipe(voxels_zyx=(8, 12, 12), image_size=(48, 80))
@@ -104,6 +105,17 @@ def test_the_pose_network_moves_the_cameras_of_stage_2(imported: Imported, tiny_
     assert ego_motion.shape == (2, 4, 4)
     assert bool(torch.isfinite(ego_motion).all())
     assert valid.shape == (2,)
+
+
+@pytest.mark.slow
+def test_the_pose_network_is_scored_alone(imported: Imported, tmp_path: Path) -> None:
+    """`gsocc eval pose`: motion against the truth, metres included; there is no depth to score."""
+    assert imported.stage1 is not None
+    run = score_pose(imported.stage1, out=tmp_path, with_baselines=False)["run"]
+    assert run.frames > 0
+    assert run.readout == "network"
+    assert {name.split(":")[0] for name in run.metrics} == {name.split(":")[0] for name in run.readouts["network"]}
+    assert not any(name.startswith("depth/") for name in run.metrics)
 
 
 @pytest.mark.parametrize("semantic", [True, False])
