@@ -141,18 +141,22 @@ def test_volume_is_the_published_rule(ratio: float, free: float) -> None:
     torch.testing.assert_close(clamped, depth.clamp(0.1, 200.0), atol=2e-2, rtol=0.0)
 
 
-@pytest.mark.parametrize("name", ["volume", "volume_cpu"])
-def test_the_last_of_424_samples_is_met_by_as_many_rays_as_published(name: str) -> None:
-    """Figures from a run of the code on a rig like that of nuScenes: 77 % of rays, about 280 to 330 samples on a ray.
+@pytest.mark.parametrize(
+    ("name", "options", "share"), [("volume", {}, 0.77), ("volume", {"half": True}, 0.85), ("volume_cpu", {}, 0.77)]
+)
+def test_the_last_of_424_samples_is_met_by_as_many_rays_as_published(
+    name: str, options: dict[str, bool], share: float
+) -> None:
+    """Figures from a run of the code on a rig like that of nuScenes: 77 % of rays, 85 % in half precision.
 
-    With p = 0.001 everywhere, opacity counts what was kept, in thousandths, where the last sample was; else it is 1.
+    About 280 to 330 samples of a ray are kept. With p = 0.001 everywhere, opacity counts what was kept, in thousandths, where the last sample was; else it is 1.
     """
     logits = torch.full((1, 1, *FULL.shape), math.log(0.001 / 0.999))
     rig = nuscenes_rig((12, 20) if name == "volume" else (45, 80))
-    renderer = build_renderer(name, **volume_options(FULL, ReleasedOptions()))
+    renderer = build_renderer(name, **options, **volume_options(FULL, ReleasedOptions()))
     opacity = renderer.render(released_field(logits, FULL), rig).opacity
     met = opacity < 0.9
-    assert met.float().mean().item() == pytest.approx(0.77, abs=0.04)
+    assert met.float().mean().item() == pytest.approx(share, abs=0.02)
     kept = 1000.0 * opacity[met]
     assert 280 < kept.median() < kept.mean() < 330
 
