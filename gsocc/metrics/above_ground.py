@@ -7,14 +7,16 @@ IoU. These two metrics are blind to that surface, or look at nothing else.
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torchmetrics import Metric
 
-from gsocc.kernels.neighbors import keep_near
+from gsocc.kernels.neighbors import count_matches
 from gsocc.labels import FREE, GROUND_CLASSES
 from gsocc.metrics.names import MaskName, metric_name, voxel_mask
+from gsocc.metrics.occupancy import check_layout
 from gsocc.structures import OCC3D_GRID, OccupancyLabels, VoxelGrid
 
 
@@ -57,21 +59,6 @@ def ball_offsets(radius_m: float, voxel_m: tuple[float, float, float]) -> Int[Te
     squared = (offsets * torch.tensor(voxel_m, dtype=torch.float64)).square().sum(-1)
     order = squared.argsort(stable=True)
     return offsets[order][squared[order] <= radius_m**2 + 1e-6]
-
-
-def near_marked(
-    voxels: Bool[Tensor, "B X Y Z"],
-    marked: Bool[Tensor, "B X Y Z"],
-    radius_m: float,
-    voxel_m: tuple[float, float, float],
-) -> Bool[Tensor, "B X Y Z"]:
-    """Return those voxels that have a marked one within `radius_m`, centre to centre."""
-    if voxels.device.type != "cpu":
-        return voxels & dilate(marked, radius_m, voxel_m)
-    kept = voxels.clone(memory_format=torch.contiguous_format)
-    # A search ends at the first neighbour found, mostly beside; a dilation visits all offsets of all voxels.
-    keep_near(kept.numpy(), marked.contiguous().numpy(), ball_offsets(radius_m, voxel_m).numpy())
-    return kept
 
 
 def _shifted(offset: int, size: int) -> tuple[slice, slice]:
@@ -137,23 +124,21 @@ class AboveGroundMetric(Metric):
         """Count one batch; `semantics` are labels 0..17, of which everything but 17 (free) is occupied.
 
         Raises:
-            ValueError: Where the prediction is not on the metric's grid.
+            ValueError: Where the prediction is not on the metric's grid, or the truth is of another shape.
         """
         if tuple(semantics.shape[1:]) != self.grid.shape:
             raise ValueError(
                 f"AboveGroundMetric: expected volumes of shape {self.grid.shape}, got {tuple(semantics.shape[1:])}"
             )
         first = ground_layer(self.grid, self.ground_z_m) + 1
-        counted = voxel_mask(labels, self.mask)[..., first:]
-        predicted = (semantics[..., first:] != FREE) & counted
-        true = (labels.semantics[..., first:] < FREE) & counted
-        near = self._in_range(semantics.device)
-        asked = predicted & near
-        self.predicted += asked.sum()
-        self.predicted_right += self._near(asked, true).sum()
-        asked = true & near
-        self.true += asked.sum()
-        self.true_found += self._near(asked, predicted).sum()
+        counted = voxel_mask(labels, self.mask)
+        check_layout(semantics, labels.semantics, counted)
+        on_cpu = semantics.device.type == "cpu"
+        counts = (self._count if on_cpu else self._count_dilated)(semantics, labels.semantics, counted, first)
+        self.predicted += counts[0]
+        self.predicted_right += counts[1]
+        self.true += counts[2]
+        self.true_found += counts[3]
 
     def compute(self) -> dict[str, float]:
         """Return F1, precision and recall under their full names."""
@@ -167,10 +152,37 @@ class AboveGroundMetric(Metric):
         scores = {"f1": f1, "precision": precision, "recall": recall}
         return {metric_name(self.protocol, f"above_ground_{k}"): v for k, v in scores.items()}
 
-    def _near(self, voxels: Bool[Tensor, "B X Y Z"], others: Bool[Tensor, "B X Y Z"]) -> Bool[Tensor, "B X Y Z"]:
-        if not self.tolerance_m:
-            return voxels & others
-        return near_marked(voxels, others, self.tolerance_m, self.grid.voxel_m)
+    def _count(
+        self,
+        predicted: UInt8[Tensor, "B X Y Z"],
+        truth: UInt8[Tensor, "B X Y Z"],
+        counted: Bool[Tensor, "B X Y Z"],
+        first: int,
+    ) -> Int[Tensor, "4"]:
+        """Return predicted voxels, those that are right, true voxels, those that are found; from layer `first` up."""
+        counts = np.zeros(4, np.int64)
+        near = self._in_range(predicted.device)[..., 0].numpy().view(np.uint8)
+        offsets = ball_offsets(self.tolerance_m, self.grid.voxel_m).numpy()
+        volumes = [v.contiguous().view(torch.uint8).numpy() for v in (predicted, truth, counted)]
+        for said, true, mask in zip(*volumes, strict=True):
+            count_matches(said, true, mask, near, FREE, first, offsets, counts)
+        return torch.from_numpy(counts)
+
+    def _count_dilated(
+        self,
+        predicted: UInt8[Tensor, "B X Y Z"],
+        truth: UInt8[Tensor, "B X Y Z"],
+        counted: Bool[Tensor, "B X Y Z"],
+        first: int,
+    ) -> Int[Tensor, "4"]:
+        """Return what `_count` does, by operations that a GPU has."""
+        near = self._in_range(predicted.device)
+        said, true = ((v < FREE)[..., first:] & counted[..., first:] for v in (predicted, truth))
+        counts = []
+        for here, there in ((said, true), (true, said)):
+            reached = dilate(there, self.tolerance_m, self.grid.voxel_m)
+            counts += [(here & near).sum(), (here & near & reached).sum()]
+        return torch.stack(counts)
 
     def _in_range(self, device: torch.device) -> Bool[Tensor, "X Y 1"]:
         layer = VoxelGrid(self.grid.min_m, (*self.grid.shape[:2], 1), self.grid.voxel_m)

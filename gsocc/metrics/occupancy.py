@@ -71,25 +71,25 @@ def confusion_of(semantics: UInt8[Tensor, "B X Y Z"], labels: OccupancyLabels, m
             f"{tuple(labels.semantics.shape)}; resample them to the Occ3D lattice first"
         )
     counted = voxel_mask(labels, mask)
-    _check_layout(semantics, labels.semantics, counted)
+    check_layout(semantics, labels.semantics, counted)
     counts = _count(semantics, labels.semantics, counted)
     if counts[:NUM_OCC3D_LABELS, NUM_OCC3D_LABELS].any():
         raise ValueError(f"OccupancyMetric: predicted labels must be 0..{FREE}, got {int(semantics.max())}")
     return counts[:NUM_OCC3D_LABELS, :NUM_OCC3D_LABELS]
 
 
-def _check_layout(predicted: Tensor, truth: Tensor, counted: Tensor) -> None:
-    """Refuse what the kernel would misread.
+def check_layout(predicted: Tensor, truth: Tensor, counted: Tensor) -> None:
+    """Refuse what kernels would misread.
 
     Raises:
-        ValueError: Where labels are not uint8 or the mask is not boolean and of their shape.
+        ValueError: Where labels are not uint8 and of one shape, or the mask is not boolean and of theirs.
     """
     if predicted.dtype != torch.uint8 or truth.dtype != torch.uint8:
-        raise ValueError(f"OccupancyMetric: labels must be uint8, got {predicted.dtype} and {truth.dtype}")
-    if counted.shape != predicted.shape or counted.dtype != torch.bool:
+        raise ValueError(f"check_layout: labels must be uint8, got {predicted.dtype} and {truth.dtype}")
+    if not predicted.shape == truth.shape == counted.shape or counted.dtype != torch.bool:
         raise ValueError(
-            f"OccupancyMetric: masks must be boolean and of shape {tuple(predicted.shape)}, got {counted.dtype} "
-            f"{tuple(counted.shape)}"
+            f"check_layout: truth and a boolean mask must have the shape of predictions, {tuple(predicted.shape)}, got "
+            f"{tuple(truth.shape)} and {counted.dtype} {tuple(counted.shape)}"
         )
 
 

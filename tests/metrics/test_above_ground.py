@@ -5,7 +5,7 @@ from metric_helpers import TINY_GRID, random_labels, random_prediction, take
 
 from gsocc.labels import FREE, OCC3D_ID
 from gsocc.metrics import AboveGroundMetric, GroundLayersMetric, all_occupied, ground_layer_scores, ground_plane
-from gsocc.metrics.above_ground import dilate, ground_layer, near_marked
+from gsocc.metrics.above_ground import dilate, ground_layer
 from gsocc.structures import OCC3D_GRID, OccupancyLabels, VoxelGrid
 
 CAR, ROAD = OCC3D_ID["car"], OCC3D_ID["driveable_surface"]
@@ -177,12 +177,15 @@ def test_senseless_ranges_are_refused(options: dict[str, float]) -> None:
         AboveGroundMetric(**options)
 
 
-@pytest.mark.parametrize("radius_m", [0.4, 0.8, 1.3])
-def test_a_search_from_each_voxel_finds_what_a_dilation_covers(radius_m: float) -> None:
-    """Two ways to ask whether a marked voxel is near; the second serves GPUs."""
-    rng = torch.Generator().manual_seed(0)
-    voxels, marked = (torch.rand(2, 2, 9, 7, 5, generator=rng) < 0.03).unbind()
-    voxel_m = (0.4, 0.3, 0.5)
-    found = near_marked(voxels, marked, radius_m, voxel_m)
-    assert torch.equal(found, voxels & dilate(marked, radius_m, voxel_m))
-    assert 0 < int(found.sum()) <= int(voxels.sum())
+@pytest.mark.parametrize("tolerance_m", [0.0, 0.8, 1.3])
+def test_a_search_from_each_voxel_counts_what_dilated_volumes_do(tolerance_m: float) -> None:
+    """Two ways to ask what lies near; the second serves GPUs."""
+    labels = random_labels(2, seed=11)
+    predicted = random_prediction(labels, seed=12)
+    air = torch.rand(2, *predicted.shape, generator=torch.Generator().manual_seed(13)) < 0.9
+    labels.semantics[air[0]], predicted[air[1]] = FREE, FREE
+    metric = AboveGroundMetric(1.5, tolerance_m, TINY_GRID)
+    arguments = predicted, labels.semantics, labels.mask_camera, 3
+    counts = metric._count(*arguments)
+    assert torch.equal(counts, metric._count_dilated(*arguments))
+    assert counts[0] > counts[1] > 0

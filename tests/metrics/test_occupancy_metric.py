@@ -5,6 +5,7 @@ from metric_helpers import TINY_GRID, brute_force_class_ious, random_labels, ran
 
 from gsocc.labels import FREE, OCC3D_15, OCC3D_CLASSES, OCC3D_ID
 from gsocc.metrics import OccupancyMetric, OccupancySuite, metric_name, split_name
+from gsocc.metrics.occupancy import check_layout
 from gsocc.structures import OccupancyLabels
 
 CAR, ROAD = OCC3D_ID["car"], OCC3D_ID["driveable_surface"]
@@ -99,6 +100,18 @@ def test_a_label_above_17_is_refused_and_such_truth_not_counted() -> None:
 def test_a_prediction_on_another_lattice_is_refused() -> None:
     with pytest.raises(ValueError, match="resample"):
         OccupancyMetric().update(torch.zeros(1, 2, 2, 2, dtype=torch.uint8), _row([CAR], [True]))
+
+
+def test_what_kernels_would_misread_is_refused() -> None:
+    """Compiled loops take memory as it comes; types and shapes are checked before, as the shape checker may be off."""
+    volume = torch.zeros(1, 2, 2, 2, dtype=torch.uint8)
+    mask = volume.bool()
+    check_layout(volume, volume, mask)
+    with pytest.raises(ValueError, match=r"must be uint8, got torch\.int64"):
+        check_layout(volume.long(), volume, mask)
+    for truth, counted in ((volume[:, :1], mask), (volume, mask[:, :1]), (volume, volume)):
+        with pytest.raises(ValueError, match="must have the shape of predictions"):
+            check_layout(volume, truth, counted)
 
 
 def test_the_suite_names_every_number_with_its_protocol() -> None:
