@@ -13,7 +13,7 @@ def seen_from(batch: SurroundBatch, place: int) -> SurroundBatch:
     """Return the batch as one whose key frame is another of its times.
 
     Cameras stay in the ego frame of the key frame, to which the field belongs; motion is that between the new key frame
-    and the times right before and after it, as far as the batch holds them. Labels stay behind.
+    and the times right before and after it, as far as the batch holds them. Labels stay with their own key frame.
 
     Args:
         batch: With the motion of its images.
@@ -24,24 +24,25 @@ def seen_from(batch: SurroundBatch, place: int) -> SurroundBatch:
     back = invert_rigid(batch.cam_motion[:, place])  # camera at that time -> camera at the key frame
     motion = batch.cam_motion[:, order] @ back[:, None]
     motion[:, 0] = torch.eye(4, dtype=motion.dtype, device=motion.device)
-    return replace(
+    moved = replace(
         batch,
         frame_ids=tuple(batch.frame_ids[i] - now for i in order),
         images=batch.images[:, order],
-        network_images=batch.images[:, place],
         cam_to_ego=batch.cam_to_ego @ back,
         cam_motion=motion,
         frame_valid=batch.frame_valid[:, order] & batch.frame_valid[:, place : place + 1],
-        lidar_depth_m=None,
-        semantic_labels=None,
-        occupancy=None,
         flow_px=None,
     )
+    if place == 0:
+        return moved
+    images = batch.images[:, place]
+    return replace(moved, network_images=images, lidar_depth_m=None, semantic_labels=None, occupancy=None)
 
 
 def with_auxiliary_views(batch: SurroundBatch) -> list[SurroundBatch]:
-    """Return the batch, and it as seen from the times right before and after its key frame."""
-    return [batch, *(seen_from(batch, place) for place, time in enumerate(batch.frame_ids) if abs(time) == 1)]
+    """Return the batch with the times next to its key frame, and it as seen from those."""
+    places = [place for place, time in enumerate(batch.frame_ids) if abs(time) <= 1]
+    return [seen_from(batch, place) for place in places]
 
 
 def joint_rig(batches: list[SurroundBatch]) -> CameraRig:

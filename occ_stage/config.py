@@ -129,7 +129,7 @@ class ObjectiveConfig(Config):
         automask: Leave out pixels that an unwarped neighbour explains better.
         mask_sky: Leave out pixels labelled sky: their depth is not defined.
         auxiliary_views: Draw the field also into the cameras of the neighbouring times, and compare those images with
-            their own neighbours (OccNeRF's depth recipe).
+            their own neighbours (OccNeRF's depth recipe). Needs an index of reach 2.
         smoothness: Weight of the smoothness of disparity.
         semantic: Weight of the cross-entropy against 2-D labels.
         class_weight_power: Class weight = frequency ** -power.

@@ -53,7 +53,7 @@ def training_dataset(config: OccConfig, motion: MotionSource | None = None) -> N
         UserError: Where no key frame moves as far as `data.min_travel_m` asks for.
     """
     parts = {"semantics"} if config.objective.semantic or config.objective.mask_sky else set()
-    dataset = open_dataset(config, "train", parts=parts, augment=True)
+    dataset = open_dataset(config, "train", parts=parts, frame_ids=_times(config), augment=True)
     if motion is None:
         return keep_moving(dataset, config.data)
     motion.require(dataset.tokens)
@@ -63,7 +63,12 @@ def training_dataset(config: OccConfig, motion: MotionSource | None = None) -> N
 def validation_dataset(config: OccConfig) -> NuScenesDataset:
     """Open the validation split with the parts that the training objective needs."""
     parts = {"semantics"} if config.objective.semantic or config.objective.mask_sky else set()
-    return open_dataset(config, "val", parts=parts)
+    return open_dataset(config, "val", parts=parts, frame_ids=_times(config))
+
+
+def _times(config: OccConfig) -> tuple[int, ...]:
+    """Return the times that the objective compares: views of the neighbouring times have neighbours of their own."""
+    return (0, -1, 1, -2, 2) if config.objective.auxiliary_views else (0, -1, 1)
 
 
 def training_class_weights(config: OccConfig) -> Tensor | None:

@@ -67,7 +67,7 @@ class OccObjective:
         drawn = self.renderer(field, rig, jitter=model.training)
         terms: dict[str, Tensor] = {}
         if config.photometric or config.smoothness:
-            moments[0] = with_motion(batch, self.motion)
+            moments[0] = with_motion(moments[0], self.motion)
             terms |= self._image_terms(drawn, moments)
         if config.semantic:
             main = views_of(drawn, 0, batch.rig.num_views)

@@ -83,6 +83,8 @@ class SurroundIndex:
         lidar_file: Path of the key frame's LIDAR_TOP scan below the root; empty where there is none.
         lidar_to_ego: Pose of the LiDAR on the vehicle.
         lidar_ego_to_global: Ego pose at the time of the scan, not that of any image.
+        prev2_image: Row of the image before `prev_image`; None where the index was built without.
+        next2_image: Row of the image after `next_image`.
     """
 
     source: IndexSource
@@ -107,6 +109,8 @@ class SurroundIndex:
     lidar_file: Names
     lidar_to_ego: Float64[np.ndarray, "S 7"]
     lidar_ego_to_global: Float64[np.ndarray, "S 7"]
+    prev2_image: Int32[np.ndarray, "S V"] | None = None
+    next2_image: Int32[np.ndarray, "S V"] | None = None
 
     def __len__(self) -> int:
         return len(self.sample_tokens)
@@ -136,7 +140,8 @@ class SurroundIndex:
         return self.splits[split][self.sample_scene].nonzero()[0]
 
 
-_COLUMNS = tuple(f.name for f in fields(SurroundIndex) if f.name not in ("source", "cameras", "splits"))
+_OPTIONAL = ("prev2_image", "next2_image")
+_COLUMNS = tuple(f.name for f in fields(SurroundIndex) if f.name not in ("source", "cameras", "splits", *_OPTIONAL))
 
 
 def pose_matrix(pose: Float64[np.ndarray, "*N 7"]) -> Float64[np.ndarray, "*N 4 4"]:
@@ -168,6 +173,7 @@ def save_index(path: Path, index: SurroundIndex) -> None:
         "cameras": list(index.cameras),
     }
     columns = {name: getattr(index, name) for name in _COLUMNS}
+    columns |= {name: getattr(index, name) for name in _OPTIONAL if getattr(index, name) is not None}
     splits = {f"split_{name}": scenes for name, scenes in index.splits.items()}
     write_npz(path, meta=np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8), **columns, **splits)
 
@@ -216,6 +222,7 @@ def read_index(path: Path) -> SurroundIndex:
             cameras=tuple(meta["cameras"]),
             splits={name[6:]: value for name, value in arrays.items() if name.startswith("split_")},
             **{name: arrays[name] for name in _COLUMNS},
+            **{name: arrays[name] for name in _OPTIONAL if name in arrays},
         )
     except (KeyError, TypeError) as error:
         raise DataError(f"{path}: the index is damaged ({error!r}); build it again") from error

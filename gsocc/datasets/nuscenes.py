@@ -39,7 +39,7 @@ class NuScenesDataset(Dataset[SurroundSample]):
         split: "train", "val", "test", "mini_train", "mini_val", or "all" for every scene of the index.
         image_size: (H, W) of `images`, after crop and resize.
         crop: (top, left, height, width) cut out of the stored images first; intrinsics follow.
-        frame_ids: Times: 0, then -1 and 1 as wanted.
+        frame_ids: Times: 0, then -1 and 1 as wanted, then -2 and 2, for which an index of sweeps has to reach.
         neighbours: What -1 and 1 are: "sweeps", the images that the camera took just before and after (12 Hz), or
             "keyframes" (2 Hz).
         tokens: Restrict the split to these key frames, in this order.
@@ -208,6 +208,11 @@ class NuScenesDataset(Dataset[SurroundSample]):
             raise DataError(
                 f"the index was built without sweeps; use neighbours: keyframes, or build it again: {rebuild}"
             )
+        if self.neighbours == "sweeps" and {-2, 2} & set(self.frame_ids) and self.index.prev2_image is None:
+            raise DataError(
+                "the index lists one image before and after each key frame's, auxiliary views need two; build it "
+                f"again: {rebuild} --reach 2"
+            )
         if "lidar_depth" in self.parts and self.depth_from == "lidar" and "lidar" in source.skipped:
             raise DataError(f"the index was built without LiDAR; use depth_from: files, or build it again: {rebuild}")
         sizes = np.unique(self.index.image_size[self.index.key_image[rows]].reshape(-1, 2), axis=0)
@@ -240,12 +245,18 @@ class NuScenesDataset(Dataset[SurroundSample]):
         """Return the images of all times; where a neighbour is missing, the key frame's, marked as not valid."""
         key = self.index.key_image[row].astype(np.int64)
         found = [key]
+        index = self.index
+        sweeps = {-1: index.prev_image, 1: index.next_image, -2: index.prev2_image, 2: index.next2_image}
         for step in self.frame_ids[1:]:
             if self.neighbours == "sweeps":
-                found.append((self.index.prev_image if step < 0 else self.index.next_image)[row].astype(np.int64))
+                column = sweeps[step]
+                assert column is not None  # checked when the data set was opened
+                found.append(column[row].astype(np.int64))
                 continue
-            other = (self.index.sample_prev if step < 0 else self.index.sample_next)[row]
-            found.append(self.index.key_image[other].astype(np.int64) if other >= 0 else np.full_like(key, -1))
+            other = row
+            for _ in range(abs(step)):
+                other = int((index.sample_prev if step < 0 else index.sample_next)[other]) if other >= 0 else -1
+            found.append(index.key_image[other].astype(np.int64) if other >= 0 else np.full_like(key, -1))
         images = np.stack(found)  # (T, V)
         valid = images >= 0
         return np.where(valid, images, key), valid
@@ -356,8 +367,8 @@ class NuScenesDataset(Dataset[SurroundSample]):
 
 def _check_frame_ids(frame_ids: tuple[int, ...]) -> None:
     times = tuple(frame_ids)
-    if not times or times[0] != 0 or len(set(times)) != len(times) or not set(times) <= {-1, 0, 1}:
-        raise ValueError(f"frame_ids: expected 0 first, then any of -1 and 1 once, got {times}")
+    if not times or times[0] != 0 or len(set(times)) != len(times) or not set(times) <= {-2, -1, 0, 1, 2}:
+        raise ValueError(f"frame_ids: expected 0 first, then any of -1, 1, -2 and 2 once, got {times}")
 
 
 def _check_choices(name: str, given: Collection[str], known: Sequence[str]) -> None:

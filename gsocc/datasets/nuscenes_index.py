@@ -64,6 +64,7 @@ def build_index(
     out: Path | None = None,
     *,
     skip: Collection[str] = (),
+    reach: int = 1,
 ) -> Path:
     """Read the tables of a nuScenes root, check them, and write the index.
 
@@ -73,6 +74,8 @@ def build_index(
         out: Where the index goes; `<root>/gsocc_index_<version>.npz` by default.
         skip: What to leave out of the index because it was not downloaded: "sweeps" (camera images between the key
             frames) or "lidar".
+        reach: How many images before and after a key frame's are listed for each camera: 1, or 2, which auxiliary views
+            need and which makes the index larger.
 
     Returns:
         The path of the index.
@@ -81,8 +84,10 @@ def build_index(
         DataError: Where a folder, table or listed file is missing, a table is damaged, or a calibration or pose is not
             one.
         MissingExtraError: Where the devkit is not installed.
-        ValueError: Where `skip` holds something else.
+        ValueError: Where `skip` or `reach` holds something else.
     """
+    if reach not in (1, 2):
+        raise ValueError(f"build_index: reach must be 1 or 2, got {reach}")
     unknown = sorted(set(skip) - set(PARTS))
     if unknown:
         raise ValueError(f"build_index: skip must be among {', '.join(PARTS)}, got {', '.join(unknown)}")
@@ -91,7 +96,7 @@ def build_index(
     sources = {f"{name}.json": table_source(tables / f"{name}.json") for name in INDEXED_TABLES}
     devkit = _load_devkit(root, version)
     skipped = tuple(part for part in PARTS if part in skip)
-    builder = _Builder(devkit, tables, skip_sweeps="sweeps" in skip, skip_lidar="lidar" in skip)
+    builder = _Builder(devkit, tables, skip_sweeps="sweeps" in skip, skip_lidar="lidar" in skip, reach=reach)
     source = IndexSource("nuscenes", version, metadata.version("nuscenes-devkit"), skipped, sources)
     try:
         index = builder.build(source)
@@ -197,8 +202,8 @@ class _Images:
 class _Builder:
     """Turns the devkit's records into columns, checking each on the way."""
 
-    def __init__(self, devkit: Any, tables: Path, *, skip_sweeps: bool, skip_lidar: bool) -> None:
-        self._devkit, self._tables = devkit, tables
+    def __init__(self, devkit: Any, tables: Path, *, skip_sweeps: bool, skip_lidar: bool, reach: int) -> None:
+        self._devkit, self._tables, self._reach = devkit, tables, reach
         self._skip_sweeps, self._skip_lidar = skip_sweeps, skip_lidar
         self._images = _Images()
 
@@ -211,7 +216,8 @@ class _Builder:
         for _, record in track(samples, label="indexing key frames", unit="frames"):
             data = [self._get("sample_data", self._key_data(record, camera)) for camera in CAMERAS]
             key_image.append([self._image_row(image) for image in data])
-            neighbours.append([[self._neighbour_row(image, step) for image in data] for step in ("prev", "next")])
+            steps = [(step, count) for count in range(1, self._reach + 1) for step in ("prev", "next")]
+            neighbours.append([[self._neighbour_row(image, *step) for image in data] for step in steps])
             lidar.append(self._lidar(record))
         names = [scene["name"] for scene in self._devkit.scene]
         splits = {name: np.isin(names, scenes) for name, scenes in official_splits().items()}
@@ -240,6 +246,8 @@ class _Builder:
             lidar_file=encode_names(list(lidar_files)),
             lidar_to_ego=np.array(lidar_to_ego),
             lidar_ego_to_global=np.array(lidar_poses),
+            prev2_image=around[:, 2] if self._reach > 1 else None,
+            next2_image=around[:, 3] if self._reach > 1 else None,
         )
 
     def _get(self, table: str, token: str) -> dict[str, Any]:
@@ -294,12 +302,14 @@ class _Builder:
         images.calibration.append(self._calibration_row(data["calibrated_sensor_token"]))
         return row
 
-    def _neighbour_row(self, data: dict[str, Any], step: str) -> int:
-        if not data[step]:
-            return -1
-        other = self._get("sample_data", data[step])
-        if self._skip_sweeps and not other["is_key_frame"]:
-            return -1
+    def _neighbour_row(self, data: dict[str, Any], step: str, count: int) -> int:
+        other = data
+        for _ in range(count):
+            if not other[step]:
+                return -1
+            other = self._get("sample_data", other[step])
+            if self._skip_sweeps and not other["is_key_frame"]:
+                return -1
         a, b = other["calibrated_sensor_token"], data["calibrated_sensor_token"]
         alike = a == b or np.array_equal(self._intrinsics(a), self._intrinsics(b))
         if not alike or (other["height"], other["width"]) != (data["height"], data["width"]):

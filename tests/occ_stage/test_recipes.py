@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from gsocc.config import ConfigError, load_config
+from gsocc.datasets.nuscenes import build_index
 from gsocc.engine.config import learning_rate
 from gsocc.labels import FREE
 from gsocc.renderers.ray_samples import contracted_table
@@ -57,6 +58,8 @@ def _small(name: str, world: Path, *overrides: str) -> OccConfig:
     own = ["renderer.options.step_m=6.0"]
     if name == SPLAT:
         own = ["renderer.name=splat_cpu"]
+    if name == DEPTH:
+        own += [f"data.index={build_index(world, out=world.parent / 'wide_index.npz', reach=2)}"]
     if name in (SPLAT, VOLUME):
         own += ["pose={source: ground_truth, checkpoint: null}"]
     return _recipe(name, f"data.root={world}", *SMALL, *own, *overrides)

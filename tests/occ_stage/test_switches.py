@@ -11,13 +11,15 @@ from torch import nn
 from gsocc.app.benchmark.differences import CASES
 from gsocc.config import load_config
 from gsocc.datasets.images import resize_nearest
+from gsocc.datasets.nuscenes import build_index
+from gsocc.errors import DataError
 from gsocc.fields.occupancy import OccupancyField
 from gsocc.geometry.se3 import invert_rigid
 from gsocc.labels import FREE
 from gsocc.structures import OCC3D_GRID, SurroundBatch, VoxelGrid, collate
 from occ_stage.auxiliary import joint_rig, seen_from, with_auxiliary_views
 from occ_stage.config import ObjectiveConfig, OccConfig, RendererConfig
-from occ_stage.data import open_dataset
+from occ_stage.data import open_dataset, training_dataset
 from occ_stage.model import FieldRenderer, occ3d_prediction, rendered_labels
 from occ_stage.objective import OccObjective
 from occ_stage.parity import SWITCHES
@@ -30,6 +32,14 @@ GRID = VoxelGrid((-8.0, -8.0, -1.0), (8, 8, 4), (2.0, 2.0, 2.0))
 def frames(tiny_world: Path) -> SurroundBatch:
     """Return one training key frame with its sweeps and labels."""
     return collate([open_dataset(_config(tiny_world), "train", parts={"semantics"})[0]])
+
+
+@pytest.fixture(scope="module")
+def wide_frames(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) -> SurroundBatch:
+    """Return one with two sweeps on each side."""
+    index = build_index(tiny_world, out=tmp_path_factory.mktemp("index") / "wide.npz", reach=2)
+    config = _config(tiny_world, f"data.index={index}", "objective.auxiliary_views=true")
+    return collate([training_dataset(config)[0]])
 
 
 def _config(world: Path, *overrides: str) -> OccConfig:
@@ -63,16 +73,27 @@ def test_a_point_has_the_same_place_in_an_auxiliary_camera_by_both_ways(frames: 
         torch.testing.assert_close(invert_rigid(moment.cam_to_ego) @ point, through, atol=1e-3, rtol=0)
 
 
-def test_an_auxiliary_view_is_compared_with_the_key_frame_by_the_motion_back(frames: SurroundBatch) -> None:
-    """Of -1, 0 and 1 only 0 is next to -1, and the way there and back leads nowhere."""
-    moments = with_auxiliary_views(frames)
-    assert [moment.frame_ids for moment in moments] == [(0, -1, 1), (0, 1), (0, -1)]
+def test_an_auxiliary_view_has_neighbours_of_its_own_on_both_sides(wide_frames: SurroundBatch) -> None:
+    """Of five sweeps the inner three are drawn; each one's motion to the next, then back, leads nowhere."""
+    assert wide_frames.frame_ids == (0, -1, 1, -2, 2)
+    moments = with_auxiliary_views(wide_frames)
+    assert [moment.frame_ids for moment in moments] == [(0, -1, 1), (0, 1, -1), (0, -1, 1)]
     assert joint_rig(moments).num_views == 18
+    assert moments[0].semantic_labels is wide_frames.semantic_labels
     for place, moment in enumerate(moments[1:], start=1):
-        there_and_back = frames.cam_motion[:, place] @ moment.cam_motion[:, 1]
+        there_and_back = wide_frames.cam_motion[:, place] @ moment.cam_motion[:, 1]
         torch.testing.assert_close(there_and_back, torch.eye(4).expand_as(there_and_back), atol=1e-4, rtol=0)
-        assert torch.equal(moment.images[:, 0], frames.images[:, place])
-        assert torch.equal(moment.images[:, 1], frames.images[:, 0])
+        assert torch.equal(moment.images[:, 0], wide_frames.images[:, place])
+        assert torch.equal(moment.images[:, 1], wide_frames.images[:, 0])
+        assert torch.equal(moment.images[:, 2], wide_frames.images[:, place + 2])
+    outer = moments[1].cam_motion[:, 2] @ wide_frames.cam_motion[:, 1]  # by way of -1
+    torch.testing.assert_close(outer, wide_frames.cam_motion[:, 3], atol=1e-3, rtol=0)
+
+
+def test_an_index_that_does_not_reach_is_refused_with_the_command_that_builds_one_that_does(tiny_world: Path) -> None:
+    """Before the first step."""
+    with pytest.raises(DataError, match="--reach 2"):
+        training_dataset(_config(tiny_world, "objective.auxiliary_views=true"))
 
 
 def test_integer_pixels_are_a_principal_point_half_a_pixel_on(frames: SurroundBatch) -> None:

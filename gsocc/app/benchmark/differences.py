@@ -14,6 +14,7 @@ from gsocc.app.benchmark.tables import Sheet
 from gsocc.app.demo import DemoPlan, prepare_world
 from gsocc.app.demo_checks import ABS_REL, IOU, MIOU
 from gsocc.app.paths import CONFIGS
+from gsocc.files import read_json
 
 if TYPE_CHECKING:
     from occ_stage.config import OccConfig
@@ -35,16 +36,16 @@ SMALL = (
 _RAYS = (
     "grid={kind: contracted, max_m: [40.0, 40.0, 5.4], shape: [60, 60, 12], voxel_m: null, lattice: ends}",
     "renderer.name=volume",
-    "renderer.options={sampling: contracted, step_m: 2.0, near_m: 0.1, min_move_voxels: 0.2}",
+    "renderer.options={sampling: contracted, interpolation: trilinear, step_m: 2.0, near_m: 0.1, min_move_voxels: 0.2}",
     "renderer.ray_rule=saturating_logits",
     "renderer.rest_at_last=true",
     "renderer.size=[16, 28]",
 )
-BASES: dict[str, tuple[str, ...]] = {
-    "splat": (),
-    "splat, labels missing": (),  # on a copy of the world, see `world_with_gaps`
-    "splat, sparsity": ("objective.sparsity=0.05",),
-    "rays": _RAYS,
+BASES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "splat": ("synthetic_splat.yaml", ()),
+    "splat, labels missing": ("synthetic_splat.yaml", ()),  # on a copy of the world, see `world_with_gaps`
+    "splat, sparsity": ("synthetic_splat.yaml", ("objective.sparsity=0.05",)),
+    "rays": ("synthetic_volume.yaml", _RAYS),
 }
 CASES: dict[str, str] = {
     "unlabelled_as_sky": "splat, labels missing",
@@ -90,7 +91,7 @@ class Difference:
 
 
 class Bench:
-    """Trains what is needed, once each.
+    """Trains what is needed, once each; a run that is finished and was made with the same settings is not made again.
 
     Args:
         out: Folder of runs.
@@ -122,19 +123,24 @@ class Bench:
         if base == "splat, labels missing":
             world = self.out / "world_with_gaps"
             world_with_gaps(self.world, world)
-        overrides = [f"data.root={world}", *SMALL, *BASES[base], f"training.steps={self.steps}"]
+        file, changes = BASES[base]
+        overrides = [f"data.root={world}", *SMALL, *changes, f"training.steps={self.steps}"]
         overrides += [f"training.seed={seed}", *([f"switches.{switch}=true"] if switch else [])]
-        return load_config(CONFIGS / "occ" / "synthetic_splat.yaml", OccConfig, overrides)
+        return load_config(CONFIGS / "occ" / file, OccConfig, overrides)
 
     def _folder(self, base: str, switch: str | None, seed: int) -> Path:
         return self.out / f"{base.replace(', ', '-').replace(' ', '_')}-{switch or 'off'}-{seed}"
 
     def _trained(self, base: str, switch: str | None, seed: int) -> dict[str, float]:
+        from gsocc.config import to_yaml
         from occ_stage.train import train
 
-        folder = self._folder(base, switch, seed)
+        folder, config = self._folder(base, switch, seed), self._config(base, switch, seed)
         if folder.name not in self._scores:
-            train(self._config(base, switch, seed), folder, "overwrite")
+            found = folder / "config.yaml"
+            finished = (folder / "metrics.json").is_file() and read_json(folder / "metrics.json")["finished"]
+            if not finished or found.read_text() != to_yaml(config):
+                train(config, folder, "overwrite")
             self._scores[folder.name] = self._score(folder)
         return self._scores[folder.name]
 

@@ -15,6 +15,9 @@ def nuscenes(
     skip: Annotated[
         list[str] | None, typer.Option(help="Leave out what was not downloaded: sweeps, lidar. May be repeated.")
     ] = None,
+    reach: Annotated[
+        int, typer.Option(min=1, max=2, help="Images before and after each key frame; 2 for auxiliary views.")
+    ] = 1,
 ) -> None:
     """Read the tables of a nuScenes root with the official devkit and write the index."""
     from rich.console import Console
@@ -26,7 +29,7 @@ def nuscenes(
     unknown = sorted(set(skip or []) - set(PARTS))
     if unknown:
         raise typer.BadParameter(f"expected any of {', '.join(PARTS)}, got {', '.join(unknown)}", param_hint="--skip")
-    path = build_index(root, version, out, skip=parts)
+    path = build_index(root, version, out, skip=parts, reach=reach)
     index = read_index(path)
     frames, images = len(index), len(index.image_file)
     summary = f"{path}: {frames} key frames of {len(index.scene_names)} scenes, {images} images"
