@@ -95,7 +95,7 @@ def import_released(
         folder: With encoder.pth and depth.pth, and of GaussianOcc pose_encoder.pth and pose.pth.
         out: The run directory to write.
         choices: What the files do not say.
-        overwrite: Replace what is at `out`.
+        overwrite: Replace an earlier import at `out`; anything else there is never replaced.
 
     Raises:
         CheckpointError: Where a file is missing, damaged, brings code or holds another network.
@@ -103,8 +103,7 @@ def import_released(
         OutputError: Where `out` exists, or cannot be written.
     """
     choices = choices or Choices()
-    if out.exists() and not overwrite:
-        raise OutputError(f"{out}: exists; choose another folder, or give --overwrite to replace it")
+    _check_free(out, overwrite)
     states = read_occupancy_files(folder)
     facts = released_facts(states)
     semantic = semantics_of(folder, facts, system)
@@ -132,6 +131,15 @@ def import_released(
         (temporary / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
         write_json(temporary / REPORT, {**meta, "keys": report.as_records()})
     return Imported(out, config, report, stage1)
+
+
+def _check_free(out: Path, overwrite: bool) -> None:
+    if not out.exists():
+        return
+    if not (out / REPORT).is_file():
+        raise OutputError(f"{out}: exists and is no earlier import; choose another folder")
+    if not overwrite:
+        raise OutputError(f"{out}: holds an earlier import; choose another folder, or give --overwrite to replace it")
 
 
 def _configure(

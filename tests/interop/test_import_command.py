@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -14,6 +15,7 @@ from gsocc.app.cli import app
 from gsocc.app.importing import REPORT, Choices, Imported, import_released
 from gsocc.datasets.nuscenes import NuScenesDataset
 from gsocc.errors import CheckpointError, ConfigError, OutputError
+from gsocc.labels import FREE
 from gsocc.structures import collate
 from gsocc.structures.prediction import load_prediction
 from occ_stage.checkpoint import load_predictor
@@ -29,14 +31,15 @@ _ON_A_CPU = "renderer.name=splat_cpu"
 _BACKBONES = {"backbone": "resnet_tiny", "pose_backbone": "resnet_tiny"}
 
 
-def _import(recipe: Recipe, folder: Path, out: Path, world: Path, *more: str) -> Imported:
+def _import(recipe: Recipe, folder: Path, out: Path, world: Path, *more: str, overwrite: bool = False) -> Imported:
     choices = Choices(
         voxels_zyx=recipe.voxels_zyx,
         render_size=(24, 40),
         overrides=(*_SMALL, *(() if recipe.occnerf else (_ON_A_CPU,)), f"data.root={world}", *more),
         **_BACKBONES,  # type: ignore[arg-type]
     )
-    return import_released("occnerf" if recipe.occnerf else "gaussianocc", folder, out, choices)
+    system = "occnerf" if recipe.occnerf else "gaussianocc"
+    return import_released(system, folder, out, choices, overwrite=overwrite)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +95,24 @@ def test_an_imported_run_is_scored_and_predicts(imported: Imported, tiny_world: 
     files = predict_checkpoint(imported.folder, tmp_path / "files")
     assert len(files) == 2
     assert load_prediction(files[0]).semantics.shape == (200, 200, 16)
+
+
+@pytest.mark.slow
+def test_the_commands_take_an_imported_run(imported: Imported, tmp_path: Path) -> None:
+    """Both papers' protocol and rays, in one pass; the predictions are what those protocols were scored on."""
+    protocols = "occ3d/camera_lidar/15,occ3d/ray/17"
+    arguments = ["eval", "nuscenes", str(imported.folder), "--protocol", protocols, "--no-baselines"]
+    result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path)], catch_exceptions=False)
+    assert result.exit_code == 0
+    metrics = json.loads((tmp_path / "metrics.json").read_text())["metrics"]
+    assert 0 <= metrics["occ3d/camera_lidar/15:miou"] <= 1
+    assert 0 <= metrics["occ3d/ray/17:rayiou"] <= 1
+    arguments = ["predict", "occ", str(imported.folder), "--out", str(tmp_path / "files")]
+    assert CliRunner().invoke(app, arguments, catch_exceptions=False).exit_code == 0
+    prediction = load_prediction(next((tmp_path / "files").rglob("*.npz")))
+    assert prediction.occupancy is not None
+    assert set(np.unique(prediction.occupancy)) <= {0.0, 1.0}  # argmax has decided
+    assert np.array_equal(prediction.semantics != FREE, prediction.occupancy == 1)
 
 
 @pytest.mark.slow
@@ -181,9 +202,17 @@ def test_half_a_pose_network_is_refused(tiny_world: Path, tmp_path: Path) -> Non
     assert _import(_TINY, folder, tmp_path / "run", tiny_world).stage1 is None
 
 
-def test_an_existing_folder_is_not_replaced_unasked(imported: Imported, published: Path, tiny_world: Path) -> None:
-    """Whatever it holds."""
-    before = (imported.folder / "config.yaml").read_bytes()
-    with pytest.raises(OutputError, match="exists; choose another folder, or give --overwrite"):
-        _import(_TINY, published, imported.folder, tiny_world)
-    assert (imported.folder / "config.yaml").read_bytes() == before
+def test_an_earlier_import_is_replaced_when_asked_and_nothing_else_ever(
+    published: Path, tiny_world: Path, tmp_path: Path
+) -> None:
+    """The published folder itself least of all."""
+    run = tmp_path / "run"
+    _import(_TINY, published, run, tiny_world)
+    with pytest.raises(OutputError, match="holds an earlier import; choose another folder, or give --overwrite"):
+        _import(_TINY, published, run, tiny_world)
+    (run / "left.txt").touch()
+    _import(_TINY, published, run, tiny_world, overwrite=True)
+    assert not (run / "left.txt").exists()
+    with pytest.raises(OutputError, match="exists and is no earlier import"):
+        _import(_TINY, published, published, tiny_world, overwrite=True)
+    assert (published / "encoder.pth").is_file()

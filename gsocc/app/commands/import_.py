@@ -22,7 +22,7 @@ ImageSize = Annotated[str | None, typer.Option(help="HxW of the network's images
 RenderSize = Annotated[str | None, typer.Option(help="HxW of renderings; by default the recipe's.")]
 PoseBackbone = Annotated[str, typer.Option(help="Of the pose network.")]
 Overrides = Annotated[list[str], typer.Option("--set", help="Change a key of the recipe; repeatable.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is at --out.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier import at --out.")]
 
 
 def gaussianocc(
