@@ -149,7 +149,8 @@ def test_the_last_of_424_samples_is_met_by_as_many_rays_as_published(
 ) -> None:
     """Figures from a run of the code on a rig like that of nuScenes: 77 % of rays, 85 % in half precision.
 
-    About 280 to 330 samples of a ray are kept. With p = 0.001 everywhere, opacity counts what was kept, in thousandths, where the last sample was; else it is 1.
+    About 280 to 330 samples of a ray are kept. With p = 0.001 everywhere, opacity counts what was kept, in
+    thousandths, where the last sample was; else it is 1.
     """
     logits = torch.full((1, 1, *FULL.shape), math.log(0.001 / 0.999))
     rig = nuscenes_rig((12, 20) if name == "volume" else (45, 80))
