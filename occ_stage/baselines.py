@@ -58,7 +58,7 @@ def score_guesses(
     if DEPTH_PROTOCOL in protocols:
         needs.add("lidar_depth")
     dataset = validation_set(config, needs)
-    read, ground_z_m = TruthReader(dataset, needs), config.evaluation.ground_z_m
+    read, ground_z_m = TruthReader(config, dataset, needs), config.evaluation.ground_z_m
     guesses = {
         name: _on(guess, device) for name, guess in _guesses(config, device, with_prior="labels" in needs).items()
     }

@@ -1,5 +1,6 @@
 """Commands of stage 2; ``gsocc`` offers the same ones. Heavy imports happen inside, so that help stays quick."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -60,7 +61,7 @@ def evaluate(
         checkpoint, overrides, out, predictions, with_baselines=baselines, protocols=protocols
     )
     if is_main_process():
-        console = Console()
+        console = Console(width=None if sys.stdout.isatty() else 140)
         console.print(score_table(checkpoint.name, result, scored))
         console.print(protocol_lines(result.protocols), markup=False, highlight=False, style="dim")
 

@@ -80,7 +80,7 @@ def evaluate_model(
     if threshold is None and _wants_threshold(config, needs, sink):
         threshold = choose_threshold(predictor)
     dataset = validation_set(config, needs)
-    read = TruthReader(dataset, needs)
+    read = TruthReader(config, dataset, needs)
     suite = ProtocolSuite(protocols, ground_z_m=config.evaluation.ground_z_m, camera_names=dataset.camera_names).to(
         device
     )

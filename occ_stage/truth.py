@@ -41,9 +41,12 @@ def validation_frames(
 class TruthReader:
     """Gathers the truth of a batch of one; see `gsocc.metrics.frames.Need`."""
 
-    def __init__(self, dataset: NuScenesDataset, needs: Collection[Need]) -> None:
+    def __init__(self, config: OccConfig, dataset: NuScenesDataset, needs: Collection[Need]) -> None:
         self.dataset, self.needs = dataset, frozenset(needs)
-        self.numbers = {token: number for number, token in enumerate(dataset.tokens)}
+        tokens = dataset.tokens
+        self.numbers = {token: number for number, token in enumerate(tokens)}
+        scored = evenly_spread(len(dataset), config.evaluation.max_samples)
+        self.places = {tokens[number]: place for place, number in enumerate(scored)}
         self.reader = KeyFrameReader(dataset.index, dataset.root)
 
     def __call__(self, batch: SurroundBatch) -> FrameTruth:
@@ -61,5 +64,5 @@ class TruthReader:
             batch.valid_mask,
             frames,
             batch.semantic_labels,
-            (self.numbers[token],),
+            (self.places[token],),
         )

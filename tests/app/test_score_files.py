@@ -10,7 +10,7 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from gsocc.app.commands.eval_predictions import predictions
+from gsocc.app.commands.eval_predictions import choose_protocols, predictions
 from gsocc.app.score_files import LabelFolder, by_token, check_frames, expected_frames
 from gsocc.datasets.index import find_index, read_index
 from gsocc.datasets.key_frames import KeyFrameReader
@@ -185,3 +185,46 @@ def test_the_frames_that_are_expected_follow_from_the_split_that_holds_the_files
     with pytest.raises(UserError, match="--split"):
         expected_frames(files, labels, None, "val", None)
     check_frames(one, files, partial=True)
+
+
+def test_scores_without_labels_need_no_labels(tiny_world: Path, foreign: Path, tmp_path: Path) -> None:
+    """Poses and scans come from the data set; a score that reads labels is refused by name."""
+    out = tmp_path / "scores.json"
+    predictions([foreign], data=tiny_world, protocol="lidar/scan,static/next", baselines=False, out=out)
+    scores = read_json(out)["predictors"]["predicted"]
+    assert 0 < scores["lidar/scan:hit_recall"] < 1
+    assert 0 < scores["static/next:matched"] <= 1
+    with pytest.raises(UserError, match="--labels: expected the folder"):
+        predictions([foreign], data=tiny_world, protocol="occ3d/none")
+
+
+def test_ray_iou_is_left_out_by_name_where_no_poses_are_known() -> None:
+    names, left_out = choose_protocols(None, has_poses=False)
+    assert left_out == ("occ3d/ray/17", "occ3d/ray/15")
+    assert not set(names) & set(left_out)
+    assert choose_protocols(None, has_poses=True) == ((*names, *left_out), ())
+
+
+def test_a_real_label_scores_a_perturbed_copy_as_counted_by_hand(real_data_root: Path, tmp_path: Path) -> None:
+    """Frame 27 of scene-1077 of Occ3D; no index beside it, so RayIoU is left out and the table says so."""
+    gts = real_data_root / "occ3d_labels" / "gts"
+    token = "29796060110c4163b07f06eff4af0753"
+    path = gts / "scene-1077" / token / "labels.npz"
+    if not path.is_file():
+        pytest.skip(f"no Occ3D label at {path}")
+    with np.load(path) as labels:
+        truth, seen = labels["semantics"], labels["mask_camera"].astype(bool)
+    predicted = _perturbed(truth, 1)
+    folder, out = tmp_path / "predictions", tmp_path / "scores.json"
+    folder.mkdir()
+    np.savez_compressed(folder / f"{token}.npz", pred=predicted)
+    text = _run(str(folder), "--labels", str(gts), "--out", str(out), "--no-baselines", "--ground-z", "-0.8")
+    assert "not scored: occ3d/ray/17, occ3d/ray/15" in text
+    scores = read_json(out)["predictors"]["predicted"]
+    ious = []
+    for class_id in range(17):
+        p, t = predicted[seen] == class_id, truth[seen] == class_id
+        if (p | t).any():
+            ious.append((p & t).sum() / (p | t).sum())
+    assert scores["occ3d/camera/17:miou"] == pytest.approx(np.mean(ious), rel=1e-12)
+    assert scores["occ3d/camera/16m/z-0.8m:above_ground_f1"] > 0.5

@@ -141,9 +141,12 @@ def test_depth_alone_needs_no_labels_and_another_data_set_is_refused(
 @pytest.mark.slow
 def test_scores_are_the_same_on_one_and_two_ranks(run: Path, tmp_path: Path) -> None:
     """Two frames, one per rank under torchrun, against both in one process: pooled counts, equal numbers."""
-    evaluate_checkpoint(run, ["evaluation.threshold=0.4"], out=tmp_path / "one", with_baselines=False)
+    protocols = ("occ3d/camera", "occ3d/camera_lidar/15/per_rank", "occ3d/ray/17", "lidar/scan", "depth/nuscenes/80m")
+    overrides = ["evaluation.threshold=0.4"]
+    evaluate_checkpoint(run, overrides, out=tmp_path / "one", with_baselines=False, protocols=protocols)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "occ_stage"]
     command += ["eval", str(run), "--out", str(tmp_path / "two"), "--set", "evaluation.threshold=0.4", "--no-baselines"]
+    command += ["--protocol", ",".join(protocols)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

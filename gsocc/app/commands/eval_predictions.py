@@ -1,6 +1,7 @@
 """`gsocc eval predictions`: score prediction files against Occ3D labels, without a model."""
 
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -62,7 +63,7 @@ def predictions(
     from gsocc.metrics.protocols import PROTOCOLS, protocol_lines
     from gsocc.structures.prediction import find_predictions
 
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 140)
     poses = find_poses(labels, data, index)
     names, left_out = choose_protocols(protocol, has_poses=poses is not None)
     truth = _labels(labels, poses, names)
@@ -138,7 +139,9 @@ def _table(scores: "dict[str, OccupancyScores]", frames: int) -> "Table":
     table.add_column("protocol:metric", no_wrap=True)
     for name in scores:
         style = "bold" if name == "predicted" else "dim"
-        table.add_column(name.replace("_", " "), justify="right", style=style, min_width=max(map(len, name.split("_"))))
+        table.add_column(
+            name.replace("_", " "), justify="right", style=style, min_width=max(6, *map(len, name.split("_")))
+        )
     section = ""
     for name in scores["predicted"].metrics:
         values = [s.metrics[name] for s in scores.values()]
