@@ -29,6 +29,7 @@ from gsocc.interop.released_keys import published_occupancy_keys, published_pose
 from gsocc.interop.released_network import build_released_network, released_grid
 from gsocc.interop.released_pose import released_pose_config
 from gsocc.networks.pose_depth_net import PoseDepthNet
+from gsocc.networks.pose_net import StackedPoseNet
 
 _TINY = Recipe()
 # A grid of 16 voxels needs larger Gaussians than one of 300 to close its surfaces.
@@ -190,10 +191,17 @@ def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
         model(*_inputs((64, 64)))
 
 
-def test_the_pose_network_equals_the_published_forward(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("backbone", "recipe"),
+    [
+        ("resnet_tiny", _TINY),
+        ("resnet18", Recipe(stem=64, pose_blocks=(2, 2, 2, 2), pose_widths=(64, 128, 256, 512))),
+    ],
+)
+def test_the_pose_network_equals_the_published_forward(tmp_path: Path, backbone: str, recipe: Recipe) -> None:
     """Both directions: towards the earlier neighbour the motion between the same pair is inverted."""
-    write_folder(tmp_path, _TINY)
-    net, report = load_released_pose(tmp_path, backbone="resnet_tiny")
+    write_folder(tmp_path, recipe)
+    net, report = load_released_pose(tmp_path, backbone=backbone)
     key, other = torch.rand(2, 1, 4, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         later = net.pose_net(key, other, later=True)
@@ -260,6 +268,21 @@ def test_our_network_at_full_size_has_every_published_live_tensor(system: str, s
     assert counts == {"encoder.pth": 570, "depth.pth": live}
     encoder = sum(p.numel() for n, p in net.named_parameters() if n.startswith(("backbone", "pyramid")))
     assert encoder == 38_758_528
+
+
+@pytest.mark.parametrize(("image_size", "maps"), [((384, 640), (96, 160)), ((336, 672), (84, 168))])
+def test_features_at_full_size_have_the_published_shapes(image_size: tuple[int, int], maps: tuple[int, int]) -> None:
+    """Golden of the releases: 64 channels at a quarter, pose features at 1/32. Nothing is computed."""
+    with torch.device("meta"):
+        net = build_released_network(
+            "gaussianocc", voxels_zyx=(24, 300, 300), backbone="resnet101", semantic=True, parity=True
+        )
+        pose = PoseDepthNet(released_pose_config()).pose_net
+        images = torch.empty(6, 3, *image_size)
+        assert net.pyramid(net.backbone(images)).shape == (6, 64, *maps)
+        assert isinstance(pose, StackedPoseNet)
+        last = pose.backbone(images, images)[-1]
+    assert last.shape == (6, 512, image_size[0] // 32 + (image_size[0] % 32 > 0), image_size[1] // 32)
 
 
 def test_our_pose_network_at_full_size_has_every_published_live_tensor() -> None:
