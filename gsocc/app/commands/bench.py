@@ -270,7 +270,7 @@ def stage1(
 
 def differences(
     switch: Annotated[list[str] | None, typer.Option(help="Only these; may be repeated.")] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps of each network.")] = 150,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of each network.")] = 120,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each, with seeds 0, 1, ...")] = 2,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of runs.")] = Path("runs/bench_differences"),
     world: Annotated[Path, typer.Option(help="Folder of the demo's world.")] = Path("data/demo_world"),
