@@ -16,7 +16,7 @@ from gsocc.structures import ContractedGrid, RenderOutput
 
 Size = tuple[int, int]  # H, W
 
-_OCCNERF_SEMANTIC_RATIO = 0.25  # one sample of semantics for four of occupancy
+_SEMANTIC_RATIO = 0.25  # of every released configuration that renders along rays: one sample of semantics for four
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class ReleasedModel(nn.Module):
 
     Args:
         net: The network.
-        system: Whose it is; decides how rays are rendered.
+        system: Whose it is.
         image_size: (H, W) of the images that it will see.
         render_size: (H, W) of its renderings.
         report: What became of each key of the files.
@@ -103,10 +103,10 @@ class ReleasedModel(nn.Module):
             intrinsics: K in pixels of images of `image_size`.
             cam_to_ego: Camera poses, metres.
             renderer: "volume", the releases' rule 'prob', or a splat: "splat_cpu", "splat_gsplat", "splat_torch".
-            **options: See `ReleasedOptions`; semantics along rays are sampled as the system's recipe does.
+            **options: See `ReleasedOptions`; the semantic ratio of "volume" is 0.25, as configured in the releases.
         """
-        if renderer == "volume" and self.system == "occnerf":
-            options = {"semantic_ratio": _OCCNERF_SEMANTIC_RATIO, **options}
+        if renderer == "volume":
+            options = {"semantic_ratio": _SEMANTIC_RATIO, **options}
         return render_released(
             voxel_logits,
             self.grid,

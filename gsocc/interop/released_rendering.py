@@ -25,8 +25,8 @@ class ReleasedOptions:
     Attributes:
         ray_near_m: Of rays: added to the depth of every sample.
         effective_points: Of rays: skip samples that moved at most 0.4 / n along every contracted axis of n voxels.
-        semantic_ratio: Of rays: one sample of features for ``1 / ratio`` of occupancy; 0.25 in OccNeRF's recipes, 1
-            where GaussianOcc was trained with Gaussians.
+        semantic_ratio: Of rays: one sample of features for ``1 / ratio`` of occupancy; 0.25 in the configurations of
+            both releases that render along rays.
         half: Of rays: float16, the releases' `use_fp16`.
         sigma_m: Of Gaussians: standard deviation in metres up to the first tier.
         tiers: Of Gaussians: see `VoxelGaussians`.
