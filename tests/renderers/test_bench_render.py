@@ -243,8 +243,8 @@ def test_the_rig_is_rigid_and_looks_around() -> None:
 
 def test_memory_above_the_start_is_measured() -> None:
     with PeakMemory("cpu") as memory:
-        torch.ones(5_000_000).sum()
-    assert memory.gb is None or 0.015 < memory.gb < 0.1
+        torch.ones(25_000_000).sum()  # more than what malloc would take from memory that it kept
+    assert memory.gb is None or 0.08 < memory.gb < 0.2
 
 
 def _rows(settings: Settings, names: list[str]) -> list[Row]:
