@@ -3,19 +3,16 @@
 from functools import lru_cache
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from gsocc.datasets.world.annotate import annotation_counts, lidarseg_labels
 from gsocc.datasets.world.naming import recording, recording_path, sample_data_token, sample_token
 from gsocc.datasets.world.presets import BUILDERS
 from gsocc.datasets.world.render import Scan, View, occupancy_labels, render_view, scan_lidar, sparse_depth
+from gsocc.datasets.world.saving import save_array, save_arrays, save_bytes, save_classes, save_image
 from gsocc.datasets.world.scene import Snapshot, WorldScene
 from gsocc.datasets.world.sensors import LIDAR, Camera, cameras
 from gsocc.datasets.world.spec import WorldSpec
-from gsocc.labels import FREE, IGNORE, NUM_OCC3D_LABELS, OCC3D_ID, RAW_TO_OCC3D
-
-JPEG = (cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
 
 
 @lru_cache(maxsize=2)
@@ -27,8 +24,6 @@ def build_scene(spec: WorldSpec, scene: int) -> WorldScene:
 def write_keyframe(spec: WorldSpec, root: Path, scene: int, keyframe: int) -> dict[str, list[int]]:
     """Write everything that is recorded with a key frame.
 
-    Files are written in place, not atomically: a world counts only once its `world.json` is there.
-
     Returns:
         For every annotated object, by its row in the scene: number of LiDAR points and visibility level (1 to 4).
     """
@@ -39,7 +34,7 @@ def write_keyframe(spec: WorldSpec, root: Path, scene: int, keyframe: int) -> di
         snapshot = world.snapshot(offset * 1e-6)
         views = [render_view(snapshot, camera) for camera in rig]
         for camera, view in zip(rig, views, strict=True):
-            _save_image(root / recording_path(spec, scene, camera.name, offset, key=step == 0), view.image)
+            save_image(root / recording_path(spec, scene, camera.name, offset, key=step == 0), view.image)
         if step == 0:
             scan = scan_lidar(snapshot, spec.lidar_noise_m, np.random.default_rng([*spec.scene_seed(scene), keyframe]))
             _save_labels(spec, root, scene, keyframe, views, scan, snapshot, rig)
@@ -54,51 +49,19 @@ def _save_labels(
     """Write the scan and its labels, 2-D classes, sparse depth, Occ3D labels, and the exact truth where asked for."""
     offset = spec.offset_us(keyframe)
     points = np.concatenate([scan.points_lidar, scan.intensity[:, None], scan.ring[:, None]], -1)
-    _save_bytes(root / recording_path(spec, scene, LIDAR, offset, key=True), points.astype("<f4").tobytes())
+    save_bytes(root / recording_path(spec, scene, LIDAR, offset, key=True), points.astype("<f4").tobytes())
     lidar_token = sample_data_token(spec, scene, LIDAR, offset)
-    _save_bytes(
+    save_bytes(
         root / "lidarseg" / spec.version / f"{lidar_token}_lidarseg.bin",
         lidarseg_labels(scan, snapshot.scene.objects).tobytes(),
     )
     for camera, view in zip(rig, views, strict=True):
         name = recording(spec, scene, camera.name, offset)
         folder = root / "nuscenes_semantic" / "samples" / camera.name
-        _save_bytes(folder / f"{name}_mask.bin", _RAW_OF_OCC3D[view.labels].tobytes())
-        _save_array(root / "depth" / "samples" / camera.name / f"{name}.npy", sparse_depth(scan, camera))
+        save_classes(folder / f"{name}_mask.bin", view.labels)
+        save_array(root / "depth" / "samples" / camera.name / f"{name}.npy", sparse_depth(scan, camera))
         if spec.exact:
             truth = {"depth_m": view.depth_m, "labels": view.labels, "owners": view.owners}
-            _save_arrays(root / "truth" / "samples" / camera.name / f"{name}.npz", truth)
+            save_arrays(root / "truth" / "samples" / camera.name / f"{name}.npz", truth)
     folder = root / "gts" / spec.scene_name(scene) / sample_token(spec, scene, keyframe)
-    _save_arrays(folder / "labels.npz", occupancy_labels(snapshot, rig))
-
-
-def _save_image(path: Path, image: np.ndarray) -> None:
-    _, data = cv2.imencode(".jpg", image[..., ::-1], JPEG)
-    _save_bytes(path, data.tobytes())
-
-
-def _save_array(path: Path, array: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.save(path, array, allow_pickle=False)
-
-
-def _save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, **arrays)
-
-
-def _save_bytes(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-
-
-def _raw_of_occ3d() -> np.ndarray:
-    """Return the inverse of `RAW_TO_OCC3D` as int8; classes that the 2-D labels do not know become -1."""
-    raw = np.full(NUM_OCC3D_LABELS, IGNORE, np.int8)
-    for value in range(1, len(RAW_TO_OCC3D)):
-        raw[RAW_TO_OCC3D[value]] = value
-    return raw
-
-
-_RAW_OF_OCC3D = _raw_of_occ3d()
-assert _RAW_OF_OCC3D[FREE] == 16 and _RAW_OF_OCC3D[OCC3D_ID["manmade"]] == 11
+    save_arrays(folder / "labels.npz", occupancy_labels(snapshot, rig))

@@ -1,6 +1,6 @@
 """The two kinds of world: the full one, and a moderate one that a small network can learn in minutes."""
 
-from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from gsocc.datasets.world.roads import Motion, drive, straight, town_course, win
 from gsocc.datasets.world.scene import WorldObject, WorldScene
 from gsocc.datasets.world.street import PARKED, Street, Style, assemble
 
-BEFORE_M, AFTER_M = 75.0, 110.0  # of street behind and ahead of the drive
+AROUND_M = (75.0, 110.0)  # of street behind and ahead of the drive
 FASTEST_MPS = 10.0
 SIDE_STREET_M = 95.0
 
@@ -28,16 +28,16 @@ TOWN = Style(
 )  # fmt: skip
 
 
-def moderate_scene(rng: np.random.Generator, duration_s: float) -> WorldScene:
+def moderate_scene(rng: np.random.Generator, duration_s: float, around_m: tuple[float, float] = AROUND_M) -> WorldScene:
     """Build a winding residential street: low houses behind front lawns, walls, hedges, trees, some parked cars.
 
     Eight classes (car, truck, pedestrian, driveable surface, sidewalk, terrain, manmade, vegetation); nothing is
     higher than the Occ3D grid, no side streets, and the bends keep most of what is seen within 40 m.
     """
     table = MaterialTable(rng)
-    course = winding_course(rng, -BEFORE_M, duration_s * FASTEST_MPS + AFTER_M, (48.0, 85.0))
+    course = winding_course(rng, -around_m[0], duration_s * FASTEST_MPS + around_m[1], (48.0, 85.0))
     ego = drive(course, rng, duration_s, (5.0, 9.0))
-    span = (-BEFORE_M, float(ego.arcs_m[-1]) + AFTER_M)
+    span = (-around_m[0], float(ego.arcs_m[-1]) + around_m[1])
     street = Street(rng, table, course, span, MODERATE, Placer([course], [MODERATE.half_width]))
     crossings = np.arange(-40.0, span[1], 70.0) + rng.uniform(-15, 15)
     for side in (-1, 1):
@@ -54,15 +54,15 @@ def moderate_scene(rng: np.random.Generator, duration_s: float) -> WorldScene:
     return assemble(street, [], crossings, ego, movers)
 
 
-def full_scene(rng: np.random.Generator, duration_s: float) -> WorldScene:
+def full_scene(rng: np.random.Generator, duration_s: float, around_m: tuple[float, float] = AROUND_M) -> WorldScene:
     """Build a town: right-angled turns at crossroads, buildings of any height, works, and every scored class.
 
     One vehicle or thing of each class stands near the start, so that short scenes have them all.
     """
     table = MaterialTable(rng)
-    course, corners = town_course(rng, -BEFORE_M, duration_s * FASTEST_MPS + AFTER_M)
+    course, corners = town_course(rng, -around_m[0], duration_s * FASTEST_MPS + around_m[1])
     ego = drive(course, rng, duration_s, (5.0, 9.0))
-    span = (-BEFORE_M, float(ego.arcs_m[-1]) + AFTER_M)
+    span = (-around_m[0], float(ego.arcs_m[-1]) + around_m[1])
     sides = [straight(course.pose(arc), turn, SIDE_STREET_M) for arc, turn in corners]
     placer = Placer([course, *sides], [TOWN.half_width] * (1 + len(sides)))
     street = Street(rng, table, course, span, TOWN, placer)
@@ -88,7 +88,16 @@ def full_scene(rng: np.random.Generator, duration_s: float) -> WorldScene:
     return assemble(street, [(s, TOWN.half_width) for s in sides], crossings, ego, movers)
 
 
-BUILDERS: dict[str, Callable[[np.random.Generator, float], WorldScene]] = {
+class SceneBuilder(Protocol):
+    """Builds a scene of a preset."""
+
+    def __call__(
+        self, rng: np.random.Generator, duration_s: float, around_m: tuple[float, float] = AROUND_M
+    ) -> WorldScene:
+        """Build a scene whose drive takes `duration_s`, with so much street behind and ahead of the drive."""
+
+
+BUILDERS: dict[str, SceneBuilder] = {
     "full": full_scene,
     "moderate": moderate_scene,
 }

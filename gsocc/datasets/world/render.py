@@ -17,6 +17,7 @@ VOXEL_M = 0.4
 GROUND_LAYER = 2  # z in [-0.2, 0.2]
 SURFACE_SPACING_M = 0.06
 LEAST_SURFACE_M2 = 0.02  # an eighth of a voxel's face
+Rays = tuple[np.ndarray, np.ndarray]  # origin (3,) and directions (N, 3)
 MASK_RAYS = (180, 320)  # rows and columns of the camera mask's rays: a voxel at 40 m is two rays wide
 
 
@@ -56,6 +57,25 @@ class Scan:
     owners: np.ndarray
 
 
+@dataclass(frozen=True)
+class Echoes:
+    """What the pulses of a LiDAR bring back.
+
+    Attributes:
+        ray: (N,) which of the pulses each echo belongs to.
+        distance_m: (N,) float64.
+        brightness: (N,) in 0..1.
+        labels: (N,) uint8 Occ3D classes.
+        owners: (N,) int32 object, -1 for the ground.
+    """
+
+    ray: np.ndarray
+    distance_m: np.ndarray
+    brightness: np.ndarray
+    labels: np.ndarray
+    owners: np.ndarray
+
+
 def render_view(snapshot: Snapshot, camera: Camera) -> View:
     """Render one image with four samples per pixel; rays are cast four times only where something changes."""
     height, width = camera.image_size
@@ -90,22 +110,33 @@ def scan_lidar(snapshot: Snapshot, noise_m: float = 0.0, rng: np.random.Generato
     """Fire every beam once around; `noise_m` is the standard deviation of the range error."""
     mount = lidar_to_ego()
     rays, ring = lidar_rays()
-    directions = rays @ mount[:3, :3].T
-    hits = snapshot.caster.cast(mount[:3, 3], directions)
-    keep = (hits.distance > LIDAR_RANGE_M[0]) & (hits.distance < LIDAR_RANGE_M[1])
+    echoes = echoes_of(snapshot, mount[:3, 3], rays @ mount[:3, :3].T, LIDAR_RANGE_M, noise_m, rng)
+    return Scan(
+        (echoes.distance_m[:, None] * rays[echoes.ray]).astype(np.float32),
+        np.round(100.0 * echoes.brightness).astype(np.float32),
+        ring[echoes.ray].astype(np.float32),
+        echoes.labels,
+        echoes.owners,
+    )
+
+
+def echoes_of(
+    snapshot: Snapshot, origin: np.ndarray, directions: np.ndarray, range_m: tuple[float, float],
+    noise_m: float = 0.0, rng: np.random.Generator | None = None,
+) -> Echoes:  # fmt: skip
+    """Return what pulses along (N, 3) unit directions in the ego frame bring back from within a range.
+
+    `noise_m` is the standard deviation of the range error.
+    """
+    hits = snapshot.caster.cast(origin, directions)
+    keep = (hits.distance > range_m[0]) & (hits.distance < range_m[1])
     distance, triangle = hits.distance[keep], hits.triangle[keep]
-    labels = snapshot.classes_of(mount[:3, 3] + distance[:, None] * directions[keep], Hits(distance, triangle))
+    labels = snapshot.classes_of(origin + distance[:, None] * directions[keep], Hits(distance, triangle))
     albedo = snapshot.scene.materials[snapshot.materials[triangle], 5:8].mean(-1)
     facing = np.abs((snapshot.normals[triangle] * directions[keep]).sum(-1))
     if noise_m > 0.0 and rng is not None:
         distance = distance + rng.normal(0.0, noise_m, len(distance))
-    return Scan(
-        (distance[:, None] * rays[keep]).astype(np.float32),
-        np.round(100.0 * albedo * (0.3 + 0.7 * facing)).astype(np.float32),
-        ring[keep].astype(np.float32),
-        labels,
-        snapshot.owners[triangle],
-    )
+    return Echoes(np.flatnonzero(keep), distance, albedo * (0.3 + 0.7 * facing), labels, snapshot.owners[triangle])
 
 
 def sparse_depth(scan: Scan, camera: Camera) -> np.ndarray:
@@ -125,11 +156,27 @@ def sparse_depth(scan: Scan, camera: Camera) -> np.ndarray:
 
 
 def occupancy_labels(snapshot: Snapshot, rig: tuple[Camera, ...]) -> dict[str, np.ndarray]:
-    """Return Occ3D's `semantics`, `mask_lidar` and `mask_camera`, each (200, 200, 16) uint8.
+    """Return Occ3D's `semantics`, `mask_lidar` and `mask_camera`, each (200, 200, 16) uint8, of the nuScenes rig."""
+    mount = lidar_to_ego()
+    lidar = [(mount[:3, 3].copy(), lidar_rays()[0] @ mount[:3, :3].T)]
+    return voxel_labels(snapshot, {"mask_lidar": lidar, "mask_camera": [mask_rays(camera) for camera in rig]})
+
+
+def mask_rays(camera: Camera) -> Rays:
+    """Return the rays of a camera that decide which voxels it sees."""
+    return camera.cam_to_ego[:3, 3].copy(), np.ascontiguousarray(camera.grid_rays(*MASK_RAYS))
+
+
+def voxel_labels(snapshot: Snapshot, masks: dict[str, list[Rays]]) -> dict[str, np.ndarray]:
+    """Return `semantics` and masks on the grid of Occ3D, each (200, 200, 16) uint8.
 
     A voxel is occupied where it holds at least `LEAST_SURFACE_M2` of surface, by the class with the most of it;
     insides of objects are free, as they are where LiDAR points are aggregated. A voxel is seen where a ray
     reaches it before it has passed through an occupied one.
+
+    Args:
+        snapshot: What the world is like, in the ego frame.
+        masks: Rays by the name of the mask that they make: an origin (3,) and (N, 3) directions each.
     """
     class_of = np.unique(np.concatenate([snapshot.scene.materials[:, 1].astype(np.int64), GROUND_CLASSES]))
     column_of = np.searchsorted(class_of, np.arange(FREE))
@@ -143,15 +190,11 @@ def occupancy_labels(snapshot: Snapshot, rig: tuple[Camera, ...]) -> dict[str, n
     add_ground_area(area, snapshot.scene.ground, snapshot.pose, column_of, GRID_MIN_M, VOXEL_M, GROUND_LAYER, 4)
     semantics = np.empty(GRID_SHAPE, np.uint8)
     label_voxels(semantics, area, class_of, LEAST_SURFACE_M2, FREE)
-    masks = {name: np.zeros(GRID_SHAPE, np.uint8) for name in ("mask_lidar", "mask_camera")}
-    mount = lidar_to_ego()
-    directions = lidar_rays()[0] @ mount[:3, :3].T
-    mark_seen(masks["mask_lidar"], semantics, mount[:3, 3].copy(), directions, GRID_MIN_M, VOXEL_M, FREE)
-    for camera in rig:
-        directions = camera.grid_rays(*MASK_RAYS)
-        origin = camera.cam_to_ego[:3, 3].copy()
-        mark_seen(masks["mask_camera"], semantics, origin, np.ascontiguousarray(directions), GRID_MIN_M, VOXEL_M, FREE)
-    return {"semantics": semantics, **masks}
+    seen = {name: np.zeros(GRID_SHAPE, np.uint8) for name in masks}
+    for name, rays in masks.items():
+        for origin, directions in rays:
+            mark_seen(seen[name], semantics, origin, directions, GRID_MIN_M, VOXEL_M, FREE)
+    return {"semantics": semantics, **seen}
 
 
 def _edges(triangle: np.ndarray, owners: np.ndarray, depth: np.ndarray, normals: np.ndarray) -> np.ndarray:

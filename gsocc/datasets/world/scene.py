@@ -1,6 +1,6 @@
 """A scene: the street, what stands and moves in it, and its state at one instant seen from the ego."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,7 +13,7 @@ from gsocc.kernels.world_ground import Ground
 from gsocc.kernels.world_shade import OBJECT_COLUMNS, Surfaces, classify_hits
 from gsocc.labels import FREE
 
-REACH_M = 130.0  # objects farther from the ego than this are left out of a snapshot
+REACH_M = 130.0  # what a snapshot holds, where nothing else is asked for
 GROUND_REACH_M = 220.0
 
 
@@ -70,11 +70,17 @@ class WorldScene:
     def _static(self) -> "_Static":
         return _Static.build([(k, o) for k, o in enumerate(self.objects) if not o.moves])
 
-    def snapshot(self, time_s: float) -> "Snapshot":
-        """Return the state at a time, in the ego frame of that time."""
+    def snapshot(self, time_s: float, reach_m: float = REACH_M, ground_reach_m: float = GROUND_REACH_M) -> "Snapshot":
+        """Return the state at a time, in the ego frame of that time.
+
+        Args:
+            time_s: Since the beginning of the scene.
+            reach_m: Objects farther from the ego than this are left out.
+            ground_reach_m: Half the edge of the square of ground around the ego.
+        """
         ego = self.ego.pose(time_s)
         poses = np.stack([o.pose_at(time_s) for o in self.objects])
-        near = np.hypot(poses[:, 0] - ego[0], poses[:, 1] - ego[1]) < REACH_M
+        near = np.hypot(poses[:, 0] - ego[0], poses[:, 1] - ego[1]) < reach_m
         vertices, triangles, owners, materials = self._static.within(near)
         parts = [(vertices, triangles, owners, materials)]
         for k, item in enumerate(self.objects):
@@ -85,7 +91,7 @@ class WorldScene:
         c, s = np.cos(ego[2]), np.sin(ego[2])
         local = np.concatenate([p[0] for p in parts]) - [ego[0], ego[1], 0.0]
         local = local @ np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
-        r = GROUND_REACH_M
+        r = ground_reach_m
         plane = np.array([[-r, -r, 0.0], [r, -r, 0.0], [r, r, 0.0], [-r, r, 0.0]])
         ground = np.array([[0, 1, 2], [0, 2, 3]]) + offsets[-1]
         return Snapshot(
@@ -135,6 +141,11 @@ class Snapshot:
     owners: np.ndarray
     materials: np.ndarray
     table: np.ndarray
+
+    def without(self, row: int) -> "Snapshot":
+        """Return the same instant without one object."""
+        keep = self.owners != row
+        return replace(self, triangles=self.triangles[keep], owners=self.owners[keep], materials=self.materials[keep])
 
     @cached_property
     def caster(self) -> RayCaster:

@@ -13,6 +13,8 @@ CAMERAS: tuple[str, ...] = (
     "CAM_BACK_RIGHT",
     "CAM_FRONT_RIGHT",
 )
+# Columns: a camera's x (right), y (down), z (forward) in a frame that looks along the ego's x.
+CAMERA_AXES = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 LIDAR = "LIDAR_TOP"
 # Position in the ego frame (m), heading (degrees), horizontal field of view (degrees).
 _MOUNTS: dict[str, tuple[tuple[float, float, float], float, float]] = {
@@ -77,7 +79,7 @@ def cameras(image_size: tuple[int, int]) -> tuple[Camera, ...]:
 
 def lidar_to_ego() -> np.ndarray:
     """Return the 4x4 mounting of the LiDAR."""
-    return _rigid(_yaw(np.radians(LIDAR_YAW_DEG)), LIDAR_POSITION_M)
+    return rigid(turn_about_z(np.radians(LIDAR_YAW_DEG)), LIDAR_POSITION_M)
 
 
 def lidar_rays() -> tuple[np.ndarray, np.ndarray]:
@@ -97,17 +99,17 @@ def _camera(name: str, image_size: tuple[int, int]) -> Camera:
     intrinsics = np.array([[focal, 0.0, native_w / 2], [0.0, focal, native_h / 2], [0.0, 0.0, 1.0]])
     intrinsics[0] *= width / native_w
     intrinsics[1] *= height / native_h
-    # Columns: the camera's x (right), y (down), z (forward) in a frame that looks along the ego's x.
-    axes = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
-    return Camera(name, intrinsics, _rigid(_yaw(np.radians(yaw_deg)) @ axes, position), image_size)
+    return Camera(name, intrinsics, rigid(turn_about_z(np.radians(yaw_deg)) @ CAMERA_AXES, position), image_size)
 
 
-def _yaw(angle_rad: float) -> np.ndarray:
+def turn_about_z(angle_rad: float) -> np.ndarray:
+    """Return the 3x3 rotation about z."""
     c, s = np.cos(angle_rad), np.sin(angle_rad)
     return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
 
 
-def _rigid(rotation: np.ndarray, position: tuple[float, float, float]) -> np.ndarray:
+def rigid(rotation: np.ndarray, position: np.ndarray | tuple[float, float, float]) -> np.ndarray:
+    """Return the 4x4 transform of a rotation and a position."""
     pose = np.eye(4)
     pose[:3, :3], pose[:3, 3] = rotation, position
     return pose

@@ -1,7 +1,7 @@
 """What a world is made of: its arguments, the instants at which it is recorded, and its scene names."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from gsocc.errors import UserError
 
@@ -46,6 +46,8 @@ class WorldSpec:
         version: Name of the folder of tables.
     """
 
+    format: ClassVar[str] = "nuscenes"
+
     scenes: int
     keyframes: int
     seed: int
@@ -58,20 +60,13 @@ class WorldSpec:
     version: str = "v1.0-trainval"
 
     def __post_init__(self) -> None:
-        _at_least("scenes", self.scenes, 1)
-        _at_least("keyframes", self.keyframes, 1)
-        _at_least("seed", self.seed, 0)
-        _at_least("val_scenes", self.val_scenes, 0)
-        if self.preset not in PRESETS:
-            raise UserError(f"world: preset: expected one of {', '.join(PRESETS)}, got {self.preset!r}")
+        at_least("keyframes", self.keyframes, 1)
         if self.sweeps not in SWEEPS:
             raise UserError(f"world: sweeps: expected one of {', '.join(SWEEPS)}, got {self.sweeps!r}")
-        if len(self.image_size) != 2 or min(self.image_size) < 16:
-            raise UserError(f"world: image_size: expected HxW of at least 16x16, got {self.image_size}")
-        if not 0.0 <= self.lidar_noise_m < 1.0:
-            raise UserError(f"world: lidar_noise_m: expected 0 to 1 m, got {self.lidar_noise_m}")
-        if self.val_scenes > self.scenes:
-            raise UserError(f"world: val_scenes is {self.val_scenes}, more than the {self.scenes} scenes in all")
+        check_arguments(
+            scenes=self.scenes, val_scenes=self.val_scenes, seed=self.seed, image_size=self.image_size,
+            preset=self.preset, lidar_noise_m=self.lidar_noise_m,
+        )  # fmt: skip
         for split, runs, wanted in (
             ("training", _TRAIN_RUNS, self.scenes - self.val_scenes), ("validation", _VAL_RUNS, self.val_scenes),
         ):  # fmt: skip
@@ -89,6 +84,11 @@ class WorldSpec:
         """Read what `as_json` returns."""
         arguments = {k: v for k, v in value.items() if k != "generator_version"}
         return WorldSpec(**{**arguments, "image_size": tuple(arguments["image_size"])})
+
+    @property
+    def moments(self) -> int:
+        """Number of key frames of a scene."""
+        return self.keyframes
 
     @property
     def train_scenes(self) -> int:
@@ -128,10 +128,36 @@ class WorldSpec:
         return keyframe * KEYFRAME_US + round(step * 1_000_000 / CAMERA_HZ)
 
 
+def check_arguments(
+    *, scenes: int, val_scenes: int, seed: int, image_size: tuple[int, int], preset: str, lidar_noise_m: float
+) -> None:
+    """Refuse values that no world can have, whatever its format.
+
+    Raises:
+        UserError: Naming the argument, what was expected and what came.
+    """
+    at_least("scenes", scenes, 1)
+    at_least("seed", seed, 0)
+    at_least("val_scenes", val_scenes, 0)
+    if preset not in PRESETS:
+        raise UserError(f"world: preset: expected one of {', '.join(PRESETS)}, got {preset!r}")
+    if len(image_size) != 2 or min(image_size) < 16:
+        raise UserError(f"world: image_size: expected HxW of at least 16x16, got {image_size}")
+    if not 0.0 <= lidar_noise_m < 1.0:
+        raise UserError(f"world: lidar_noise_m: expected 0 to 1 m, got {lidar_noise_m}")
+    if val_scenes > scenes:
+        raise UserError(f"world: val_scenes is {val_scenes}, more than the {scenes} scenes in all")
+
+
 def _names(runs: tuple[tuple[int, int], ...]) -> list[str]:
     return [f"scene-{number:04d}" for first, last in runs for number in range(first, last + 1)]
 
 
-def _at_least(name: str, value: int, least: int) -> None:
+def at_least(name: str, value: int, least: int) -> None:
+    """Refuse a number that is too small.
+
+    Raises:
+        UserError: Where it is.
+    """
     if value < least:
         raise UserError(f"world: {name}: expected at least {least}, got {value}")

@@ -1,24 +1,24 @@
-"""The program of one process that writes key frames; see `gsocc.datasets.world.workers`."""
+"""The program of one process that writes moments of a world; see `gsocc.datasets.world.workers`."""
 
 import json
 import sys
 from pathlib import Path
 
-from gsocc.datasets.world.frames import write_keyframe
-from gsocc.datasets.world.spec import WorldSpec
+from gsocc.datasets.world.formats import FORMATS
 from gsocc.errors import UserError, describe
 from gsocc.files import output_errors
 
 
 def main() -> int:
-    """Read a job from stdin, write its key frames, and report each as a line of JSON on stdout."""
+    """Read a job from stdin, write its moments, and report each as a line of JSON on stdout."""
     job = json.load(sys.stdin)
-    spec, out = WorldSpec.from_json(job["spec"]), Path(job["out"])
+    form, out = FORMATS[job["format"]], Path(job["out"])
+    spec = form.read_spec(job["spec"])
     try:
-        for scene, keyframe in job["tasks"]:
+        for scene, moment in job["tasks"]:
             with output_errors(out):
-                objects = write_keyframe(spec, out, scene, keyframe)
-            _say({"task": [scene, keyframe], "objects": objects})
+                objects = form.write_moment(spec, out, scene, moment)
+            _say({"task": [scene, moment], "objects": objects})
     except (OSError, UserError) as error:
         _say({"error": describe(error)})
     except KeyboardInterrupt:

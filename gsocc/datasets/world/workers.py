@@ -1,4 +1,4 @@
-"""Processes that write key frames side by side.
+"""Processes that write the moments of a world side by side.
 
 Plain child processes that are told their work on stdin, not `multiprocessing`: forking is unsafe once torch or
 Embree have started threads, and spawning re-runs the user's script.
@@ -13,20 +13,19 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from gsocc.datasets.world.spec import WorldSpec
+from gsocc.datasets.world.formats import FORMATS, Result, Spec
 from gsocc.errors import OutputError
 
 Task = tuple[int, int]
-Result = dict[str, list[int]]
 
 
-def run_tasks(spec: WorldSpec, out: Path, tasks: list[Task], workers: int) -> Iterator[tuple[Task, Result]]:
-    """Write key frames and yield what each returned, in the order in which they finish.
+def run_tasks(spec: Spec, out: Path, tasks: list[Task], workers: int) -> Iterator[tuple[Task, Result]]:
+    """Write moments and yield what each returned, in the order in which they finish.
 
     Args:
         spec: The world.
         out: Its root.
-        tasks: Scene and key frame of each.
+        tasks: Scene and moment of each.
         workers: Number of processes; 1 works in this one.
 
     Raises:
@@ -34,10 +33,8 @@ def run_tasks(spec: WorldSpec, out: Path, tasks: list[Task], workers: int) -> It
         RuntimeError: Where a process failed otherwise.
     """
     if workers <= 1:
-        from gsocc.datasets.world.frames import write_keyframe
-
         for task in tasks:
-            yield task, write_keyframe(spec, out, *task)
+            yield task, FORMATS[spec.format].write_moment(spec, out, *task)
         return
     share = -(-len(tasks) // workers)
     # Neighbours stay together: a process builds a scene once.
@@ -54,7 +51,7 @@ def run_tasks(spec: WorldSpec, out: Path, tasks: list[Task], workers: int) -> It
             child.wait()
 
 
-def _start(spec: WorldSpec, out: Path, tasks: list[Task]) -> subprocess.Popen[str]:
+def _start(spec: Spec, out: Path, tasks: list[Task]) -> subprocess.Popen[str]:
     package_root = str(Path(__file__).resolve().parents[3])
     path = os.pathsep.join([package_root, *filter(None, [os.environ.get("PYTHONPATH")])])
     threads = {name: "1" for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
@@ -64,7 +61,9 @@ def _start(spec: WorldSpec, out: Path, tasks: list[Task]) -> subprocess.Popen[st
     )  # fmt: skip
     assert child.stdin is not None
     with child.stdin as pipe:
-        pipe.write(json.dumps({"spec": spec.as_json(), "out": str(out.resolve()), "tasks": tasks}))
+        pipe.write(
+            json.dumps({"format": spec.format, "spec": spec.as_json(), "out": str(out.resolve()), "tasks": tasks})
+        )
     return child
 
 

@@ -1,60 +1,53 @@
-"""Writing a world: work shared out to processes, a journal that an interrupted run resumes from, tables at the end."""
+"""Writing a world: work shared out to processes, a journal that an interrupted run resumes from, an end.
+
+What is written is decided by `gsocc.datasets.world.formats`.
+"""
 
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
-import numpy as np
-
-from gsocc.datasets.world.frames import build_scene
-from gsocc.datasets.world.spec import WorldSpec
-from gsocc.datasets.world.tables import Counts, Tables
+from gsocc.datasets.world.formats import FORMATS, Results, Spec
 from gsocc.datasets.world.workers import run_tasks
-from gsocc.errors import DataError, OutputError
+from gsocc.errors import OutputError
 from gsocc.files import output_errors, read_json, write_json
-from gsocc.kernels.world_ground import map_mask
 from gsocc.progress import ProgressBar
 
 MANIFEST = "world.json"
 JOURNAL = ".world-journal.jsonl"
-MAP_CELL_M = 0.1  # what the devkit expects
-MAP_COARSENESS = 5  # pixels of the map per sample of the ground
-
-Task = tuple[int, int]  # scene, key frame
 
 
-def write_world(spec: WorldSpec, out: Path, workers: int | None) -> Path:
+def write_world(spec: Spec, out: Path, workers: int | None) -> Path:
     """Write a world, or return at once where the same one is complete.
 
     Raises:
         OutputError: Where the folder holds something else, or cannot be written to.
     """
-    out = Path(out)
+    out, form = Path(out), FORMATS[spec.format]
     if is_complete(spec, out):
         return out
     with output_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-        counts = _open_journal(spec, out)
-        tasks = [(s, k) for s in range(spec.scenes) for k in range(spec.keyframes) if (s, k) not in counts]
+        results = _open_journal(spec, out)
+        tasks = [(s, k) for s in range(spec.scenes) for k in range(spec.moments) if (s, k) not in results]
         with (
             (out / JOURNAL).open("a") as journal,
-            ProgressBar(spec.scenes * spec.keyframes, "writing the world", unit="key frame") as bar,
+            ProgressBar(spec.scenes * spec.moments, "writing the world", unit=form.unit) as bar,
         ):
-            bar.start_at(len(counts))
+            bar.start_at(len(results))
             for task, result in run_tasks(spec, out, tasks, workers or _worker_count(len(tasks))):
-                counts[task] = result
+                results[task] = result
                 journal.write(json.dumps({"task": task, "objects": result}) + "\n")
                 journal.flush()
                 bar.advance()
-        _write_tables(spec, out, counts)
+        form.finish(spec, out, results)
         write_json(out / MANIFEST, spec.as_json())
         (out / JOURNAL).unlink()
     return out
 
 
-def is_complete(spec: WorldSpec, out: Path) -> bool:
+def is_complete(spec: Spec, out: Path) -> bool:
     """Return whether `out` holds this very world, finished.
 
     Raises:
@@ -69,7 +62,7 @@ def is_complete(spec: WorldSpec, out: Path) -> bool:
     raise OutputError(_differs(out, found, spec))
 
 
-def _open_journal(spec: WorldSpec, out: Path) -> Counts:
+def _open_journal(spec: Spec, out: Path) -> Results:
     """Start a journal, or read that of an interrupted run of the same world; a half-written last line is dropped."""
     journal = out / JOURNAL
     if not journal.is_file():
@@ -95,35 +88,11 @@ def _whole_lines(journal: Path) -> Iterator[dict]:
             return
 
 
-def _differs(out: Path, found: dict, spec: WorldSpec) -> str:
+def _differs(out: Path, found: dict, spec: Spec) -> str:
     wanted = spec.as_json()
     names = [k for k in wanted if not isinstance(found, dict) or found.get(k) != wanted[k]]
     pairs = ", ".join(f"{k} {found.get(k)!r} instead of {wanted[k]!r}" for k in names) if found else "unreadable"
     return f"{out} holds another world ({pairs}): choose another folder, or delete it to make this one"
-
-
-def _write_tables(spec: WorldSpec, out: Path, counts: Counts) -> None:
-    tables = Tables(spec)
-    tables.add_fixed()
-    for scene in range(spec.scenes):
-        world = build_scene(spec, scene)
-        map_file = f"maps/{spec.scene_name(scene)}.png"
-        _write_map(out / map_file, map_mask(world.bare_ground, MAP_CELL_M * MAP_COARSENESS))
-        tables.add_scene(scene, world, counts, map_file)
-    folder = out / spec.version
-    folder.mkdir(exist_ok=True)
-    for name, rows in tables.rows.items():
-        (folder / f"{name}.json").write_text(json.dumps(rows, indent=0, allow_nan=False) + "\n")
-
-
-def _write_map(path: Path, mask: np.ndarray) -> None:
-    """Write a mask whose first axis is x and second y as a PNG with y upwards."""
-    path.parent.mkdir(exist_ok=True)
-    image = np.ascontiguousarray(mask.T[::-1]).repeat(MAP_COARSENESS, 0).repeat(MAP_COARSENESS, 1)
-    done, data = cv2.imencode(".png", image)
-    if not done:
-        raise DataError(f"{path}: could not encode the map")
-    path.write_bytes(data.tobytes())
 
 
 def _worker_count(tasks: int) -> int:
