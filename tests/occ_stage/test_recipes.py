@@ -6,12 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from gsocc.app.benchmark.scenes import surround_rig
 from gsocc.config import ConfigError, load_config
 from gsocc.datasets.nuscenes import build_index
 from gsocc.engine.config import learning_rate
+from gsocc.interop.released_lattice import released_voxel_m
+from gsocc.interop.released_rendering import render_released
 from gsocc.labels import FREE
 from gsocc.renderers.ray_samples import contracted_table
 from gsocc.renderers.volume_options import VolumeOptions
+from gsocc.structures import ContractedGrid
 from gsocc.structures.prediction import load_prediction
 from occ_stage.config import OccConfig
 from occ_stage.data import open_dataset, training_class_weights
@@ -188,3 +192,26 @@ def test_a_recipe_is_scored_and_predicts_without_a_threshold_to_choose(
     files = predict_checkpoint(tmp_path / "run", tmp_path / "predictions")
     labels = set(load_prediction(files[0]).semantics.flatten().tolist())
     assert labels <= ({0, FREE} if name == DEPTH else set(range(FREE + 1)))
+
+
+@pytest.mark.parametrize("name", [SPLAT, SEMANTIC])
+def test_a_recipe_draws_what_a_published_network_is_drawn_by(name: str) -> None:
+    """The renderer of the recipe, with the release's switches, against `render_released`, on the same logits."""
+    small = ["grid.shape=[24, 24, 8]", "renderer.size=[12, 20]", "parity=gaussianocc_release"]
+    grid = build_grid(_recipe(name, *small))
+    assert isinstance(grid, ContractedGrid)
+    if name == SPLAT:
+        small += ["renderer.name=splat_cpu", "renderer.options.alpha_max=0.99"]
+    else:
+        small += [f"renderer.options.step_m={released_voxel_m(grid)}"]
+    renderer = build_field_renderer(_recipe(name, *small))
+    logits = 2 * torch.randn(1, 18, *grid.shape, generator=torch.Generator().manual_seed(0))
+    rig = surround_rig((48, 80))
+    out = renderer(renderer.field(grid, logits), rig)
+    kind = {SPLAT: "splat_cpu", SEMANTIC: "volume"}[name]
+    ratio = {} if name == SPLAT else {"semantic_ratio": 0.25}
+    expected = render_released(
+        logits, grid, rig.intrinsics, rig.cam_to_ego, rig.image_size, (12, 20), renderer=kind, **ratio
+    )
+    torch.testing.assert_close(out.depth_sum_m, expected.depth_sum_m, atol=1e-3, rtol=1e-5)
+    torch.testing.assert_close(out.features, expected.features, atol=1e-4, rtol=1e-4)
