@@ -23,7 +23,10 @@ app = typer.Typer(
 _GROUPS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
     "doctor": ("Say what a machine or a data set lacks.", {"env": doctor.env, "nuscenes": doctor.nuscenes}),
     "world": ("Write a synthetic world in a data set's own format.", {"nuscenes": world.nuscenes}),
-    "index": ("Build what training reads instead of a data set's tables.", {"nuscenes": index.nuscenes}),
+    "index": (
+        "Build what training reads instead of a data set's tables.",
+        {"nuscenes": index.nuscenes, "ddad": index.ddad},
+    ),
     "import": (
         "Read published checkpoints of other systems.",
         {"gaussianocc": import_.gaussianocc, "occnerf": import_.occnerf},

@@ -14,7 +14,13 @@ def _nuscenes(**options: Any) -> Dataset[SurroundSample]:
     return NuScenesDataset(**options)
 
 
-DATASETS: dict[str, Callable[..., Dataset[SurroundSample]]] = {"nuscenes": _nuscenes}
+def _ddad(**options: Any) -> Dataset[SurroundSample]:
+    from gsocc.datasets.ddad import DdadDataset
+
+    return DdadDataset(**options)
+
+
+DATASETS: dict[str, Callable[..., Dataset[SurroundSample]]] = {"nuscenes": _nuscenes, "ddad": _ddad}
 """Data sets by name; each is called with the keyword arguments of its class."""
 
 

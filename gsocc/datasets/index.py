@@ -1,8 +1,8 @@
 """The index of a data set: what training reads instead of its tables.
 
 An index is one npz file of plain columns: names as UTF-8 bytes of fixed width, poses as (w, x, y, z, tx, ty, tz) in
-float64. It is built once (`gsocc.datasets.nuscenes_index`) and knows the tables that it was built from; opening it
-beside tables that changed since is refused.
+float64. It is built once (`gsocc.datasets.nuscenes_index`, `gsocc.datasets.ddad_index`) and knows the tables that it
+was built from; opening it beside tables that changed since is refused.
 """
 
 import hashlib
@@ -40,9 +40,9 @@ class IndexSource:
     """What an index was built from.
 
     Attributes:
-        dataset: Name of the data set ("nuscenes").
-        version: Its version, which is also the folder of its tables below the root ("v1.0-trainval").
-        devkit: Version of the devkit that read the tables.
+        dataset: Name of the data set: "nuscenes" or "ddad".
+        version: Its version; of nuScenes also the folder of its tables below the root ("v1.0-trainval").
+        devkit: Version of the devkit that read the tables; of ours where there is none.
         skipped: What was left out on request: camera sweeps, LiDAR scans.
         tables: The tables by file name.
     """
@@ -52,6 +52,11 @@ class IndexSource:
     devkit: str
     skipped: tuple[Part, ...]
     tables: dict[str, TableSource]
+
+    @property
+    def folder(self) -> str:
+        """The folder of the tables below the root."""
+        return self.version if self.dataset == "nuscenes" else "."
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ class SurroundIndex:
         image_calibration: Row in the two columns below.
         intrinsics: K in pixels of the stored image.
         cam_to_ego: Pose of the camera on the vehicle.
-        lidar_file: Path of the key frame's LIDAR_TOP scan below the root; empty where there is none.
+        lidar_file: Path of the key frame's LiDAR scan below the root; empty where there is none.
         lidar_to_ego: Pose of the LiDAR on the vehicle.
         lidar_ego_to_global: Ego pose at the time of the scan, not that of any image.
         prev2_image: Row of the image before `prev_image`; None where the index was built without.
@@ -190,8 +195,8 @@ def open_index(path: Path, root: Path) -> SurroundIndex:
     changes = changed_tables(index.source, root)
     if changes:
         raise DataError(
-            f"{path}: the index does not belong to {root / index.source.version} any more: {'; '.join(changes)}. "
-            f"Build it again: {rebuild_command(root, index.source.version, path)}"
+            f"{path}: the index does not belong to {root / index.source.folder} any more: {'; '.join(changes)}. "
+            f"Build it again: {rebuild_command(root, index.source.version, path, index.source.dataset)}"
         )
     return index
 
@@ -238,7 +243,7 @@ def changed_tables(source: IndexSource, root: Path) -> list[str]:
     """Return one line for each table that is not what the index was built from."""
     changes = []
     for name, then in source.tables.items():
-        path = root / source.version / name
+        path = root / source.folder / name
         if not path.is_file():
             changes.append(f"{name} is missing")
             continue
@@ -318,10 +323,11 @@ def find_index(root: Path, version: str | None = None) -> Path:
     return found[0]
 
 
-def rebuild_command(root: Path, version: str, path: Path | None = None) -> str:
+def rebuild_command(root: Path, version: str, path: Path | None = None, dataset: str = "nuscenes") -> str:
     """Return the command line that builds an index."""
     elsewhere = path is not None and path != default_index_path(root, version)
-    return f"gsocc index nuscenes {root} --version {version}" + (f" --out {path}" if elsewhere else "")
+    chosen = f" --version {version}" if dataset == "nuscenes" else ""
+    return f"gsocc index {dataset} {root}{chosen}" + (f" --out {path}" if elsewhere else "")
 
 
 def _read_source(meta: dict[str, Any]) -> IndexSource:

@@ -1,7 +1,6 @@
 """nuScenes as surround samples: everything that training and evaluation read, through the index."""
 
 from collections.abc import Collection, Sequence
-from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -14,9 +13,10 @@ from torch.utils.data import Dataset
 
 from gsocc.datasets.images import Crop, check_crop, read_image, resize, resize_nearest, scale_intrinsics
 from gsocc.datasets.index import find_index, open_index, pose_matrix, rebuild_command, select_rows
-from gsocc.datasets.lidar import Collisions, Rounding, lidar_depth, read_depth_file, read_lidar, resample_depth
+from gsocc.datasets.lidar import Collisions, Rounding, lidar_depth, read_depth_file, resample_depth
 from gsocc.datasets.nuscenes_index import build_index
 from gsocc.datasets.occ3d import occ3d_path, read_occ3d
+from gsocc.datasets.scans import read_scan
 from gsocc.datasets.semantic_labels import read_semantic_labels, semantic_path
 from gsocc.datasets.transforms import ColorJitter
 from gsocc.errors import DataError
@@ -120,6 +120,7 @@ class NuScenesDataset(Dataset[SurroundSample]):
         self.depth_root = depth_root or self.root / "depth"
         self.self_mask_root = self_mask_root or self.root / "self_masks"
         self._epoch = 0
+        self._masks: Bool[Tensor, "V H W"] | None = None
         self._check_index()
 
     def __len__(self) -> int:
@@ -196,14 +197,14 @@ class NuScenesDataset(Dataset[SurroundSample]):
             cam_motion=torch.from_numpy(self._cam_motion(images_at).astype(np.float32)),
             frame_valid=torch.from_numpy(frame_valid),
             lidar_depth_m=torch.from_numpy(self._depth(row, key)) if "lidar_depth" in parts else None,
-            semantic_labels=torch.from_numpy(self._semantics(key)) if "semantics" in parts else None,
+            semantic_labels=torch.from_numpy(self._semantics(row, key)) if "semantics" in parts else None,
             occupancy=self._occupancy(row) if "occupancy" in parts else None,
-            valid_mask=self._self_mask.clone() if "self_mask" in parts else None,
+            valid_mask=self._valid_mask(row).clone() if "self_mask" in parts else None,
         )
 
     def _check_index(self) -> None:
         source, rows = self.index.source, self.rows
-        rebuild = rebuild_command(self.root, source.version)
+        rebuild = rebuild_command(self.root, source.version, dataset=source.dataset)
         if self.neighbours == "sweeps" and len(self.frame_ids) > 1 and "sweeps" in source.skipped:
             raise DataError(
                 f"the index was built without sweeps; use neighbours: keyframes, or build it again: {rebuild}"
@@ -309,7 +310,7 @@ class NuScenesDataset(Dataset[SurroundSample]):
         self, row: int, key: Int64[np.ndarray, " V"], rounding: Rounding, collisions: Collisions, min_m: float
     ) -> Float32[np.ndarray, "V H W"]:
         size = self._depth_size(key)
-        points = read_lidar(self.root / self.index.lidar_file[row].decode())
+        points = read_scan(self.root / self.index.lidar_file[row].decode())
         lidar_to_global = pose_matrix(self.index.lidar_ego_to_global[row]) @ pose_matrix(self.index.lidar_to_ego[row])
         cam_to_global = pose_matrix(self.index.image_ego_to_global[key]) @ self._cam_to_ego(key)
         return lidar_depth(
@@ -330,10 +331,9 @@ class NuScenesDataset(Dataset[SurroundSample]):
             return depth_m
         return resample_depth(depth_m, scale_intrinsics(np.eye(3), stored, size, self.crop), size)
 
-    def _semantics(self, key: Int64[np.ndarray, " V"]) -> Int64[np.ndarray, "V H W"]:
+    def _semantics(self, row: int, key: Int64[np.ndarray, " V"]) -> Int64[np.ndarray, "V H W"]:
         labels = []
-        for image in key.tolist():
-            path = semantic_path(self.semantics_root, self._image_file(image))
+        for path, image in zip(self._semantic_files(row), key.tolist(), strict=True):
             without = IGNORE if self.unlabelled == "ignore" else FREE
             stored = self._cropped(read_semantic_labels(path, self._size(image), without))
             at = 0.5 if self.label_pixel == "center" else 0.0
@@ -343,18 +343,27 @@ class NuScenesDataset(Dataset[SurroundSample]):
     def _occupancy(self, row: int) -> OccupancyLabels:
         return read_occ3d(occ3d_path(self.gts_root, self.index.scene(row), self.index.token(row)))
 
-    @cached_property
-    def _self_mask(self) -> Bool[Tensor, "V H W"]:
-        """Read the masks once; a pixel that shows the vehicle in part is not valid."""
+    def _semantic_files(self, row: int) -> list[Path]:
+        return [semantic_path(self.semantics_root, self._image_file(i)) for i in self.index.key_image[row].tolist()]
+
+    def _valid_mask(self, row: int) -> Bool[Tensor, "V H W"]:
+        """Return the masks of all cameras, which are the same for all of nuScenes."""
+        if self._masks is None:
+            files = [self.self_mask_root / f"{camera}_mask.png" for camera in self.camera_names]
+            self._masks = self._read_masks(files, row, zero_is_valid=False)
+        return self._masks
+
+    def _read_masks(self, files: Sequence[Path], row: int, *, zero_is_valid: bool) -> Bool[Tensor, "V H W"]:
+        """Read one mask per camera; a pixel that shows the vehicle in part is not valid."""
         masks = []
-        for camera, image in zip(self.camera_names, self.index.key_image[self.rows[0]].tolist(), strict=True):
-            path = self.self_mask_root / f"{camera}_mask.png"
+        for path, image in zip(files, self.index.key_image[row].tolist(), strict=True):
             mask = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
             if mask is None:
-                raise DataError(f"{path}: no readable self-occlusion mask; expected a PNG, non-zero where valid")
+                meaning = "zero" if zero_is_valid else "non-zero"
+                raise DataError(f"{path}: no readable self-occlusion mask; expected a PNG, {meaning} where valid")
             if mask.shape[:2] != self._size(image):
                 raise DataError(f"{path}: expected a mask of {self._size(image)} (H, W), got {mask.shape[:2]}")
-            valid = self._cropped((mask[..., 0] != 0).astype(np.float32))
+            valid = self._cropped(((mask[..., 0] == 0) == zero_is_valid).astype(np.float32))
             masks.append(torch.from_numpy(resize(valid, self.image_size)) > 0.999)
         return torch.stack(masks)
 

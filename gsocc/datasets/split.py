@@ -1,12 +1,14 @@
 """What a run of either stage says of its data, and the data set that follows from it."""
 
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from gsocc.config import Config
+from gsocc.datasets.ddad import DdadDataset
 from gsocc.datasets.index import read_token_list
 from gsocc.datasets.nuscenes import NuScenesDataset
 from gsocc.errors import UserError
@@ -17,9 +19,9 @@ Size = tuple[int, int]  # H, W
 class SurroundDataConfig(Config):
     """What is read, and at which size: the `data:` section of a run."""
 
-    dataset: Literal["nuscenes"] = "nuscenes"
+    dataset: Literal["nuscenes", "ddad"] = "nuscenes"
     root: Path
-    version: str = "v1.0-trainval"
+    version: str = "v1.0-trainval"  # of nuScenes; DDAD has one
     index: Path | None = None  # default: where `gsocc index` writes it
     train_split: str = "train"
     val_split: str = "val"
@@ -62,9 +64,9 @@ def open_split(
         jitter_per: See `NuScenesDataset`.
     """
     tokens = data.train_tokens if which == "train" else data.val_tokens
-    return NuScenesDataset(
+    kind = DdadDataset if data.dataset == "ddad" else partial(NuScenesDataset, version=data.version)
+    return kind(
         root=data.root,
-        version=data.version,
         index=data.index,
         split=data.train_split if which == "train" else data.val_split,
         tokens=read_token_list(tokens) if tokens else None,

@@ -20,9 +20,6 @@ def nuscenes(
     ] = 1,
 ) -> None:
     """Read the tables of a nuScenes root with the official devkit and write the index."""
-    from rich.console import Console
-
-    from gsocc.datasets.index import read_index
     from gsocc.datasets.nuscenes_index import PARTS, build_index
 
     parts = [part for part in PARTS if part in (skip or [])]
@@ -30,6 +27,35 @@ def nuscenes(
     if unknown:
         raise typer.BadParameter(f"expected any of {', '.join(PARTS)}, got {', '.join(unknown)}", param_hint="--skip")
     path = build_index(root, version, out, skip=parts, reach=reach)
+    _show(path)
+
+
+def ddad(
+    root: Annotated[
+        Path, typer.Argument(help="Folder that holds ddad.json and the scenes; or the JSON file of a DGP dataset.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="Index file to write; ROOT/gsocc_index_ddad.npz by default.")] = None,
+    skip: Annotated[list[str] | None, typer.Option(help="Leave out what was not downloaded: lidar.")] = None,
+    camera: Annotated[
+        list[str] | None,
+        typer.Option(help="A camera, instead of DDAD's six; repeat it counter-clockwise from the front."),
+    ] = None,
+) -> None:
+    """Read the scenes of DDAD and write the index; samples that lack a sensor are left out."""
+    from gsocc.datasets.ddad_index import CAMERAS, PARTS, build_index
+
+    unknown = sorted(set(skip or []) - set(PARTS))
+    if unknown:
+        raise typer.BadParameter(f"expected {', '.join(PARTS)}, got {', '.join(unknown)}", param_hint="--skip")
+    _show(build_index(root, out, cameras=camera or CAMERAS, skip=skip or []))
+
+
+def _show(path: Path) -> None:
+    """Say what an index holds."""
+    from rich.console import Console
+
+    from gsocc.datasets.index import read_index
+
     index = read_index(path)
     frames, images = len(index), len(index.image_file)
     summary = f"{path}: {frames} key frames of {len(index.scene_names)} scenes, {images} images"

@@ -15,6 +15,7 @@ from gsocc.datasets.dgp_format.scenes import (
     Scene,
     SceneDataset,
     open_scene_dataset,
+    split_names,
 )
 from gsocc.datasets.dgp_format.stamps import MICROSECOND, TICK_100_NS, parse_stamp
 
@@ -32,4 +33,5 @@ __all__ = [
     "parse_stamp",
     "read_calibration",
     "read_points",
+    "split_names",
 ]

@@ -295,6 +295,16 @@ def open_scene_dataset(path: Path | str, split: str = "train", *, tick_s: float 
     return SceneDataset(file, split, tuple(Scene(file.parent / name, tick_s) for name in files))
 
 
+def split_names(path: Path | str) -> tuple[str, ...]:
+    """Return the splits that a dataset has, see `open_scene_dataset`.
+
+    Raises:
+        DataError: Where there is no such file.
+    """
+    splits = read_record(_dataset_file(Path(path)), "the dataset file").child("scene_splits")
+    return tuple(name for name, number in SPLITS.items() if splits.get(str(number)) is not None)
+
+
 def _dataset_file(path: Path) -> Path:
     if not path.is_dir():
         return path
