@@ -108,9 +108,7 @@ def cast_rays(volume: U8, free: int, origins: F64, directions: F64, labels: U8, 
 
 
 @njit(parallel=True, cache=True, nogil=True, error_model="numpy")
-def count_rays(
-    predicted: U8, truth: U8, free: int, origins: F64, directions: F64, limits: F64, counts: I64
-) -> None:  # fmt: skip
+def count_rays(predicted: U8, truth: U8, free: int, origins: F64, directions: F64, limits: F64, counts: I64) -> None:
     """Count, by class, the rays that meet something in the truth, and those of them that the prediction stops too.
 
     A prediction is cast only where the truth is hit: other rays are not counted.
