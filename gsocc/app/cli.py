@@ -21,8 +21,11 @@ app = typer.Typer(
 )
 
 _GROUPS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
-    "doctor": ("Say what a machine or a data set lacks.", {"env": doctor.env, "nuscenes": doctor.nuscenes}),
-    "world": ("Write a synthetic world in a data set's own format.", {"nuscenes": world.nuscenes}),
+    "doctor": (
+        "Say what a machine or a data set lacks.",
+        {"env": doctor.env, "nuscenes": doctor.nuscenes, "ddad": doctor.ddad},
+    ),
+    "world": ("Write a synthetic world in a data set's own format.", {"nuscenes": world.nuscenes, "ddad": world.ddad}),
     "index": (
         "Build what training reads instead of a data set's tables.",
         {"nuscenes": index.nuscenes, "ddad": index.ddad},

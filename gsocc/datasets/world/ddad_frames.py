@@ -56,7 +56,7 @@ def write_sample(spec: DdadSpec, root: Path, scene: int, frame: int) -> dict[str
         save_image(root / folder / image_path(spec, camera.name, image_stamp), view.image)
         save_classes(root / "ddad_semantic" / folder / camera.name / f"{image_stamp}_mask.bin", view.labels)
         if frame == 0:
-            _save_own_mask(root / "truth" / "self_occlusion" / folder / f"{camera.name}.png", view, own_car)
+            _save_own_mask(root / "truth" / "mask" / camera.name / folder / "mask.png", view, own_car)
         if spec.exact:
             truth = {"depth_m": view.depth_m, "labels": view.labels, "owners": view.owners}
             save_arrays(root / "truth" / "views" / folder / camera.name / f"{image_stamp}.npz", truth)
@@ -66,8 +66,8 @@ def write_sample(spec: DdadSpec, root: Path, scene: int, frame: int) -> dict[str
         root / folder / scan_path(scan_stamp), {"data": scan_points(scanned, own_car, spec.lidar_noise_m, noise)}
     )
     if spec.exact:
-        path = root / "truth" / "occupancy" / folder / f"{image_stamp}.npz"
-        save_arrays(path, _occupancy(seen, own_car, rig))
+        token = f"{folder}_{image_stamp}"  # what the index calls the sample
+        save_arrays(root / "truth" / "gts" / folder / token / "labels.npz", _occupancy(seen, own_car, rig))
     return {}
 
 
@@ -86,8 +86,11 @@ def scan_points(snapshot: Snapshot, own_car: int, noise_m: float, rng: np.random
 
 
 def _save_own_mask(path: Path, view: View, own_car: int) -> None:
-    """Write which pixels see the world (255) and which the ego's own car (0); the car does not move in its images."""
-    save_image(path, np.where(view.owners == own_car, 0, 255).astype(np.uint8))
+    """Write which pixels see the world (0) and which the ego's own car (255), as masks of DDAD are published.
+
+    The car does not move in its images: one mask is good for the scene.
+    """
+    save_image(path, np.where(view.owners == own_car, 255, 0).astype(np.uint8))
 
 
 def _occupancy(snapshot: Snapshot, own_car: int, rig: tuple[Camera, ...]) -> dict[str, np.ndarray]:
