@@ -102,6 +102,13 @@ def _count(
         volumes = [v.contiguous().view(torch.uint8).numpy().reshape(-1) for v in (predicted, truth, counted)]
         count_pairs(volumes[0], volumes[1], volumes[2], counts)
         return torch.from_numpy(counts)
+    return _count_by_bins(predicted, truth, counted)
+
+
+def _count_by_bins(
+    predicted: UInt8[Tensor, "B X Y Z"], truth: UInt8[Tensor, "B X Y Z"], counted: Bool[Tensor, "B X Y Z"]
+) -> Int[Tensor, "19 19"]:
+    """Count as `_count` does, by operations that a GPU has."""
     size = NUM_OCC3D_LABELS + 1
     pairs = truth[counted].clamp(max=FREE + 1).long() * size + predicted[counted].clamp(max=FREE + 1)
     return torch.bincount(pairs, minlength=size**2).reshape(size, size)

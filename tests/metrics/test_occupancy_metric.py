@@ -5,7 +5,7 @@ from metric_helpers import TINY_GRID, brute_force_class_ious, random_labels, ran
 
 from gsocc.labels import FREE, OCC3D_15, OCC3D_CLASSES, OCC3D_ID
 from gsocc.metrics import OccupancyMetric, OccupancySuite, metric_name, split_name
-from gsocc.metrics.occupancy import check_layout
+from gsocc.metrics.occupancy import _count, _count_by_bins, check_layout
 from gsocc.structures import OccupancyLabels
 
 CAR, ROAD = OCC3D_ID["car"], OCC3D_ID["driveable_surface"]
@@ -112,6 +112,15 @@ def test_what_kernels_would_misread_is_refused() -> None:
     for truth, counted in ((volume[:, :1], mask), (volume, mask[:, :1]), (volume, volume)):
         with pytest.raises(ValueError, match="must have the shape of predictions"):
             check_layout(volume, truth, counted)
+
+
+def test_the_compiled_loop_counts_what_bins_on_a_gpu_do() -> None:
+    """Labels above 17 included, which share the last row and column."""
+    truth, predicted = torch.randint(0, 256, (2, 2, 9, 7, 5), generator=torch.Generator().manual_seed(0)).byte()
+    counted = truth % 3 > 0
+    counts = _count(predicted % 32, truth % 32, counted)
+    assert torch.equal(counts, _count_by_bins(predicted % 32, truth % 32, counted))
+    assert int(counts.sum()) == int(counted.sum())
 
 
 def test_the_suite_names_every_number_with_its_protocol() -> None:
