@@ -16,14 +16,16 @@ from gsocc.metrics import (
     ground_plane,
     metric_name,
 )
+from gsocc.metrics.baselines import DEFAULT_CAPS_M
 from gsocc.metrics.frames import FramePrediction, Need
+from gsocc.metrics.protocols import DEPTH_LIMIT_M, depth_protocol
 from gsocc.metrics.suite import OccupancyScores, needs_of
 from gsocc.structures import OccupancyLabels, SurroundBatch
 from occ_stage.config import OccConfig
 from occ_stage.data import open_dataset
 from occ_stage.truth import TruthReader, validation_frames, validation_set
 
-DEPTH_PROTOCOL = "depth/nuscenes/80m"
+_FAR_CAPS_M = (120.0, 160.0, 200.0)  # beyond those that suit truth up to 80 m
 
 
 def training_truth(config: OccConfig, limit: int | None, label: str) -> Iterator[SurroundBatch]:
@@ -46,7 +48,7 @@ def score_guesses(
     Args:
         config: The run, for its frames.
         device: Where to count.
-        protocols: Those of the run. Guesses have no rendered depth; the flat plane has that of `DEPTH_PROTOCOL`.
+        protocols: Those of the run. Guesses have no rendered depth; the flat plane has that of the data set's tables.
 
     Returns:
         scores: By predictor. The label prior is left out where no protocol reads labels.
@@ -55,7 +57,8 @@ def score_guesses(
     """
     volumes = [name for name in protocols if not needs_of([name]) & {"rendered_depth", "rendered_labels"}]
     needs: set[Need] = set(needs_of(volumes))
-    if DEPTH_PROTOCOL in protocols:
+    depth = depth_protocol(config.data.dataset)
+    if depth in protocols:
         needs.add("lidar_depth")
     dataset = validation_set(config, needs)
     read, ground_z_m = TruthReader(config, dataset, needs), config.evaluation.ground_z_m
@@ -63,22 +66,24 @@ def score_guesses(
         name: _on(guess, device) for name, guess in _guesses(config, device, with_prior="labels" in needs).items()
     }
     suites = {name: ProtocolSuite(volumes, ground_z_m=ground_z_m).to(device) for name in guesses}
-    sweep = GroundPlaneCapSweep(len(dataset.camera_names)).to(device)
+    limit_m = float(DEPTH_LIMIT_M[config.data.dataset])
+    caps_m = (*DEFAULT_CAPS_M, *(cap for cap in _FAR_CAPS_M if cap <= limit_m))
+    sweep = GroundPlaneCapSweep(len(dataset.camera_names), caps_m, max_m=limit_m).to(device)
     frames = 0
     for batch in validation_frames(config, dataset, needs, "baselines"):
         batch = batch.to(device)
         truth = read(batch)
         for name, guess in guesses.items():
             suites[name].update(FramePrediction(*guess.batch(1)), truth)
-        if DEPTH_PROTOCOL in protocols:
+        if depth in protocols:
             assert truth.lidar_depth_m is not None
             sweep.update(batch.rig, truth.lidar_depth_m)
         frames += 1
     scores = {name: suite.compute() for name, suite in suites.items()}
-    if DEPTH_PROTOCOL not in protocols:
+    if depth not in protocols:
         return scores, {}, frames
     cap, abs_rel = sweep.compute()
-    scores["ground_plane"].metrics[metric_name(DEPTH_PROTOCOL, "abs_rel")] = abs_rel
+    scores["ground_plane"].metrics[metric_name(depth, "abs_rel")] = abs_rel
     return scores, {"far_cap_m": cap}, frames
 
 

@@ -14,7 +14,7 @@ from gsocc.errors import UserError
 from gsocc.files import write_json
 from gsocc.metrics import ProtocolSuite, ThresholdChoice, ThresholdSweep
 from gsocc.metrics.frames import FramePrediction, Need
-from gsocc.metrics.protocols import PROTOCOLS, RUN
+from gsocc.metrics.protocols import PROTOCOLS, run_protocols
 from gsocc.metrics.suite import needs_of
 from gsocc.structures import SurroundBatch
 from occ_stage.baselines import labels_of, score_guesses, training_truth
@@ -45,7 +45,8 @@ FrameSink = Callable[[SurroundBatch, Frame, Tensor], None]
 
 def default_protocols(config: OccConfig) -> tuple[str, ...]:
     """Return what a run is scored by unless told otherwise: occupancy, depth, and 2-D labels where it learns them."""
-    return (*RUN, "semantics2d/rendered") if config.objective.semantic else RUN
+    protocols = run_protocols(config.data.dataset)
+    return (*protocols, "semantics2d/rendered") if config.objective.semantic else protocols
 
 
 def choose_threshold(predictor: Predictor) -> ThresholdChoice:

@@ -63,11 +63,20 @@ def _occ3d() -> list[Protocol]:
     return protocols
 
 
-def _depth(dataset: str, limit_m: int, users: str) -> list[Protocol]:
+DEPTH_LIMIT_M: dict[str, int] = {"nuscenes": 80, "ddad": 200}
+"""How far the truth of each data set's depth tables reaches."""
+
+
+def depth_protocol(dataset: str) -> str:
+    """Return the protocol of a data set's depth tables, without options."""
+    return f"depth/{dataset}/{DEPTH_LIMIT_M[dataset]}m"
+
+
+def _depth(dataset: str, users: str) -> list[Protocol]:
     protocols = []
     for projection in ("", "/round"):
         for mask in ("", "/self_mask"):
-            family = f"depth/{dataset}/{limit_m}m{projection}{mask}"
+            family = f"{depth_protocol(dataset)}{projection}{mask}"
             protocols += [
                 Protocol(family, (family,), users if not mask else "this toolkit", dataset),
                 Protocol(f"{family}/median", (family,), "scale-ambiguous rows of the same tables", dataset),
@@ -93,9 +102,9 @@ PROTOCOLS: dict[str, Protocol] = {
         Protocol("occ3d/selfocc", ("selfocc",), "SelfOcc"),
         Protocol("lidar/scan", ("scan",), "this toolkit, for data without labels"),
         Protocol("static/next", ("static",), "this toolkit, for data without labels"),
-        *_depth("nuscenes", 80, "SurroundDepth, VFDepth, OccNeRF, GaussianOcc"),
+        *_depth("nuscenes", "SurroundDepth, VFDepth, OccNeRF, GaussianOcc"),
         Protocol("semantics2d/rendered", ("pixels",), "this toolkit: did training on 2-D labels work"),
-        *_depth("ddad", 200, "SurroundDepth, VFDepth, GaussianOcc"),
+        *_depth("ddad", "SurroundDepth, VFDepth, GaussianOcc"),
     ]
 }
 
@@ -113,7 +122,13 @@ FILES: tuple[str, ...] = (*STREET, "occ3d/camera_lidar/15", "occ3d/ray/17", "occ
 """What prediction files are scored by unless told otherwise; RayIoU only where poses are known."""
 
 RUN: tuple[str, ...] = (*STREET, "depth/nuscenes/80m", "depth/nuscenes/80m/median")
-"""What a run is scored by unless told otherwise."""
+"""What a run on nuScenes is scored by unless told otherwise."""
+
+
+def run_protocols(dataset: str) -> tuple[str, ...]:
+    """Return what a run on a data set is scored by unless told otherwise; only nuScenes has Occ3D labels."""
+    depth = depth_protocol(dataset)
+    return RUN if dataset == "nuscenes" else (depth, f"{depth}/median")
 
 
 def parse_protocols(text: str) -> tuple[str, ...]:
