@@ -52,7 +52,7 @@ def inspect_nuscenes(root: Path, version: str | None = None, index: Path | None 
     version = version or (versions[0] if versions else "v1.0-trainval")
     path = index or default_index_path(root, version)
     findings = [*_tables(root, version)]
-    opened, finding = _index(root, version, path)
+    opened, finding = inspect_index(root, path, rebuild_command(root, version, path))
     findings.append(finding)
     if opened is None:
         return findings
@@ -70,11 +70,17 @@ def _tables(root: Path, version: str) -> list[Finding]:
         maps = map_files(tables)
     except DataError as error:
         return [replace(found, good=False, detail=str(error), fix="copy the nuScenes metadata into the root")]
-    return [found, _count("maps", maps, missing_files(root, maps), True, "copy the maps folder into the root")]
+    return [found, count_files("maps", maps, missing_files(root, maps), True, "copy the maps folder into the root")]
 
 
-def _index(root: Path, version: str, path: Path) -> tuple[SurroundIndex | None, Finding]:
-    fix = rebuild_command(root, version, path)
+def inspect_index(root: Path, path: Path, fix: str) -> tuple[SurroundIndex | None, Finding]:
+    """Open an index, where that is possible, and say what is wrong with it.
+
+    Args:
+        root: The data root, whose tables it has to fit.
+        path: The index file.
+        fix: The command that builds it.
+    """
     if not path.is_file():
         return None, Finding("index", False, f"no {path.name}; files and labels are looked for with it", True, fix)
     try:
@@ -101,7 +107,7 @@ def _files(root: Path, index: SurroundIndex) -> list[Finding]:
     for name, (raw, fix) in kinds.items():
         files = [file.decode() for file in raw.tolist()]
         if files:
-            findings.append(_count(name, files, missing_files(root, files), True, fix))
+            findings.append(count_files(name, files, missing_files(root, files), True, fix))
     return findings
 
 
@@ -120,11 +126,12 @@ def _labels(root: Path, index: SurroundIndex) -> list[Finding]:
     findings = []
     for name, paths, fix in sources:
         files = [path.as_posix() for path in paths]
-        findings.append(_count(name, files, missing_files(root, files), False, fix))
+        findings.append(count_files(name, files, missing_files(root, files), False, fix))
     return findings
 
 
-def _count(name: str, files: list[str], missing: list[str], required: bool, fix: str) -> Finding:
+def count_files(name: str, files: list[str], missing: list[str], required: bool, fix: str) -> Finding:
+    """Say how many of `files` are missing."""
     if not missing:
         return Finding(name, True, f"all {len(files)}", required)
     if len(missing) == len(files):
