@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float64, Int64, UInt8
 from torch import Tensor
 from torchmetrics import Metric
@@ -176,18 +175,43 @@ class StaticConsistency(Metric):
         self, here: UInt8[Tensor, "X Y Z"], there: UInt8[Tensor, "X Y Z"], here_to_there: Float64[np.ndarray, "4 4"]
     ) -> Int64[Tensor, "5"]:
         """Count the voxels of one volume against what another says of their places."""
-        matrix = torch.from_numpy(here_to_there)
-        centers = self.grid.centers_m().double().reshape(-1, 3) @ matrix[:3, :3].T + matrix[:3, 3]
-        index = self.grid.to_index(centers).floor().long()
-        inside = ((index >= 0) & (index < torch.tensor(self.grid.shape))).all(-1)
-        i, j, k = index[inside].unbind(-1)
-        one, other = here.reshape(-1)[inside], there[i, j, k]
+        inside, at = self._places(here_to_there)
+        one, other = here[inside], there.reshape(-1)[at]
         counted = ~(_is_movable(one) | _is_movable(other))
         solid, other_solid = (one != FREE) & counted, (other != FREE) & counted
-        near = F.max_pool3d((there != FREE).float()[None, None], 3, stride=1, padding=1)[0, 0] > 0
+        near = _with_neighbours(there != FREE)
         both = solid & other_solid
-        counts = [solid, solid & near[i, j, k], both, solid | other_solid, both & (one == other)]
+        counts = [solid, solid & near.reshape(-1)[at], both, solid | other_solid, both & (one == other)]
         return torch.stack([c.sum() for c in counts])
+
+    def _places(self, here_to_there: Float64[np.ndarray, "4 4"]) -> tuple[Bool[Tensor, "X Y Z"], Int64[Tensor, " N"]]:
+        """Return which voxel centres land in the other volume, and in which of its voxels (flat numbers).
+
+        A rigid motion is linear along each axis of the lattice, so that three sums replace a product per voxel.
+        """
+        low, size = np.array(self.grid.min_m), np.array(self.grid.voxel_m)
+        turn = here_to_there[:3, :3] * size / size[:, None]  # voxels there per voxel here
+        start = (here_to_there[:3, :3] @ low + here_to_there[:3, 3] - low) / size
+        axes = [torch.arange(n, dtype=torch.float64) + 0.5 for n in self.grid.shape]
+        inside = torch.ones(self.grid.shape, dtype=torch.bool)
+        flat = torch.zeros(self.grid.shape, dtype=torch.int64)
+        for row, offset, count in zip(turn, start, self.grid.shape, strict=True):
+            x, y, z = (axis * float(step) for axis, step in zip(axes, row, strict=True))
+            voxel = ((x + float(offset))[:, None, None] + y[:, None] + z).floor_()  # (X, Y, Z)
+            inside &= (voxel >= 0) & (voxel < count)
+            flat.mul_(count).add_(voxel.long())
+        return inside, flat[inside]
+
+
+def _with_neighbours(solid: Bool[Tensor, "X Y Z"]) -> Bool[Tensor, "X Y Z"]:
+    """Return where a voxel or one of its 26 neighbours is solid, one axis after the other."""
+    for axis in range(3):
+        grown, size = solid.clone(), solid.shape[axis]
+        if size > 1:
+            grown.narrow(axis, 1, size - 1).logical_or_(solid.narrow(axis, 0, size - 1))
+            grown.narrow(axis, 0, size - 1).logical_or_(solid.narrow(axis, 1, size - 1))
+        solid = grown
+    return solid
 
 
 def _is_movable(labels: UInt8[Tensor, " N"]) -> Bool[Tensor, " N"]:

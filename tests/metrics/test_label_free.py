@@ -133,6 +133,25 @@ def test_a_wall_that_stands_still_is_consistent_and_one_that_comes_along_is_not(
         assert metric.compute()["static/next:matched"] == expected
 
 
+def test_a_turn_and_a_slide_find_the_voxels_that_points_say() -> None:
+    """Centres moved one by one as points, in plain numpy, on a lattice with edges of three lengths."""
+    grid = VoxelGrid((-2.0, -1.0, -0.5), (8, 6, 5), (0.5, 0.4, 0.3))
+    yaw = 0.3
+    motion = np.eye(4)
+    motion[:2, :2] = [[math.cos(yaw), -math.sin(yaw)], [math.sin(yaw), math.cos(yaw)]]
+    motion[:3, 3] = (0.7, -0.2, 0.1)
+    inside, at = StaticConsistency(grid)._places(motion)
+    expected = {}
+    for voxel in np.ndindex(grid.shape):
+        point = np.array(grid.min_m) + (np.array(voxel) + 0.5) * grid.voxel_m
+        moved = motion[:3, :3] @ point + motion[:3, 3]
+        other = np.floor((moved - grid.min_m) / grid.voxel_m).astype(int)
+        if ((other >= 0) & (other < grid.shape)).all():
+            expected[voxel] = int(np.ravel_multi_index(tuple(other), grid.shape))
+    assert [tuple(v) for v in inside.nonzero().tolist()] == list(expected)
+    assert at.tolist() == list(expected.values())
+
+
 def test_movable_classes_and_strangers_do_not_count() -> None:
     """A car may come along; the first frame of another scene is not compared with the last one of this."""
     metric = StaticConsistency(LINE)
