@@ -62,7 +62,7 @@ def evaluate_model(
     knows_depth = model.depth_net is not None  # a published pose network comes alone
     frames = validation_frames(config, {"lidar_depth"} if knows_depth else ())
     indices = shard(evenly_spread(len(frames), config.evaluation.max_samples))
-    protocol = f"depth/nuscenes/{config.evaluation.max_depth_m:g}m"
+    protocol = f"depth/{config.data.dataset}/{config.evaluation.max_depth_m:g}m"
     depth = DepthMetric(frames.camera_names, max_m=config.evaluation.max_depth_m, protocol=protocol).to(device)
     names = ["network", "geometric"] if config.needs_flow else ["network"]
     motions = {name: EgoMotionMetric().to(device) for name in names}
