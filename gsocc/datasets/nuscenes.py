@@ -7,10 +7,11 @@ from typing import Literal
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Float64, Int64
+from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from gsocc.datasets.image_cache import read_cached_image
 from gsocc.datasets.images import Crop, check_crop, read_image, resize, resize_nearest, scale_intrinsics
 from gsocc.datasets.index import find_index, open_index, pose_matrix, rebuild_command, select_rows
 from gsocc.datasets.lidar import Collisions, Rounding, lidar_depth, read_depth_file, resample_depth
@@ -61,6 +62,7 @@ class NuScenesDataset(Dataset[SurroundSample]):
         semantics_root: Semantic label files; `<root>/nuscenes_semantic` by default.
         depth_root: Depth files; `<root>/depth` by default.
         self_mask_root: `<CAM>_mask.png`, non-zero where the camera sees the world; `<root>/self_masks` by default.
+        image_cache: Copies of the images at `image_size`, see `write_image_cache`; None reads the images themselves.
 
     Raises:
         DataError: Where the index is missing or stale, or the split or a token is not in it.
@@ -95,6 +97,7 @@ class NuScenesDataset(Dataset[SurroundSample]):
         semantics_root: Path | None = None,
         depth_root: Path | None = None,
         self_mask_root: Path | None = None,
+        image_cache: Path | None = None,
     ) -> None:
         _check_frame_ids(frame_ids)
         _check_choices("parts", parts, PARTS)
@@ -105,7 +108,9 @@ class NuScenesDataset(Dataset[SurroundSample]):
         _check_choices("label_pixel", [label_pixel], ("center", "top_left"))
         _check_choices("unlabelled", [unlabelled], ("ignore", "sky"))
         _check_choices("jitter_per", [jitter_per], ("sample", "image"))
-        self.root = Path(root)
+        if image_cache is not None and crop is not None:
+            raise ValueError("image_cache: copies are of whole images; expected no crop beside it")
+        self.root, self.image_cache = Path(root), image_cache
         index = find_index(self.root, version) if index is None else index
         self.index = open_index(index, self.root)
         self.split, self.rows = split, select_rows(self.index, split, tokens)
@@ -263,13 +268,15 @@ class NuScenesDataset(Dataset[SurroundSample]):
         return np.where(valid, images, key), valid
 
     def _read_images(self, images_at: Int64[np.ndarray, "T V"]) -> Float[Tensor, "T V 3 H W"]:
-        decoded = {
-            image: read_image(self._image_path(image), self._size(image), self.image_size, self.crop)
-            for image in np.unique(images_at).tolist()
-        }
+        decoded = {image: self._read_image(image) for image in np.unique(images_at).tolist()}
         stacked = np.stack([decoded[image] for image in images_at.reshape(-1).tolist()])  # (T V, H, W, 3)
         images = torch.from_numpy(stacked).permute(0, 3, 1, 2).float().div_(255.0)
         return images.unflatten(0, images_at.shape)
+
+    def _read_image(self, image: int) -> UInt8[np.ndarray, "H W 3"]:
+        if self.image_cache is not None:
+            return read_cached_image(self.image_cache, self._image_file(image), self.image_size)
+        return read_image(self._image_path(image), self._size(image), self.image_size, self.crop)
 
     def _network_images(self, images: Float[Tensor, "V 3 H W"], number: int) -> Float[Tensor, "V 3 H W"]:
         if self.color_jitter <= 0.0:

@@ -28,6 +28,7 @@ class SurroundDataConfig(Config):
     train_tokens: Path | None = None  # file with one key-frame token per line, to restrict a split
     val_tokens: Path | None = None
     image_size: Size = (384, 640)
+    image_cache: Path | None = None  # copies at image_size that `gsocc index ddad --cache` wrote
     neighbours: Literal["sweeps", "keyframes"] = "sweeps"
     min_travel_m: float = Field(default=0.0, ge=0)  # train on key frames that move this far to their neighbours
     color_jitter: float = Field(default=0.5, ge=0, le=1)  # probability per sample
@@ -71,6 +72,7 @@ def open_split(
         split=data.train_split if which == "train" else data.val_split,
         tokens=read_token_list(tokens) if tokens else None,
         image_size=data.image_size,
+        image_cache=data.image_cache,
         frame_ids=frame_ids,
         neighbours=data.neighbours,
         parts=set(parts) | ({"self_mask"} if data.self_mask else set()),

@@ -40,14 +40,28 @@ def ddad(
         list[str] | None,
         typer.Option(help="A camera, instead of DDAD's six; repeat it counter-clockwise from the front."),
     ] = None,
+    cache: Annotated[
+        str | None, typer.Option(metavar="HxW", help="Also write resized copies of all images, for data.image_cache.")
+    ] = None,
+    cache_folder: Annotated[Path | None, typer.Option(help="Where they go; ROOT/image_cache by default.")] = None,
 ) -> None:
     """Read the scenes of DDAD and write the index; samples that lack a sensor are left out."""
+    from gsocc.app.commands.sizes import parse_size
     from gsocc.datasets.ddad_index import CAMERAS, PARTS, build_index
+    from gsocc.datasets.image_cache import write_image_cache
+    from gsocc.datasets.index import read_index
 
     unknown = sorted(set(skip or []) - set(PARTS))
     if unknown:
         raise typer.BadParameter(f"expected {', '.join(PARTS)}, got {', '.join(unknown)}", param_hint="--skip")
-    _show(build_index(root, out, cameras=camera or CAMERAS, skip=skip or []))
+    size = None if cache is None else parse_size(cache, "--cache")
+    path = build_index(root, out, cameras=camera or CAMERAS, skip=skip or [])
+    _show(path)
+    if size is not None:
+        folder = root if root.is_dir() else root.parent
+        copies = cache_folder or folder / "image_cache"
+        count = write_image_cache(read_index(path), folder, copies, size)
+        typer.echo(f"{copies}: {count} images written at {size[0]}x{size[1]}")
 
 
 def _show(path: Path) -> None:

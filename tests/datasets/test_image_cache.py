@@ -1,0 +1,49 @@
+"""Resized copies of images: the same samples, sooner."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dgp_files import SIZE, write_dgp_root
+
+from gsocc.app.commands import index
+from gsocc.datasets.ddad import DdadDataset
+from gsocc.datasets.images import BadImageError
+from gsocc.datasets.split import SurroundDataConfig, open_split
+from gsocc.errors import DataError, UserError
+
+SMALL = (SIZE[0] // 2, SIZE[1] // 2)
+
+
+def test_copies_give_the_same_samples_and_are_written_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Lossless, so equal to the last bit; a second call finds all of them, and a newer image is copied again."""
+    root = write_dgp_root(tmp_path / "ddad")
+    index.ddad(root, cache="4x6")
+    assert "36 images written at 4x6" in capsys.readouterr().out
+    config = SurroundDataConfig(dataset="ddad", root=root, image_size=SMALL)
+    copied = config.model_copy(update={"image_cache": root / "image_cache"})
+    a, b = (open_split(c, "train")[1] for c in (config, copied))
+    np.testing.assert_array_equal(a.images, b.images)
+    np.testing.assert_array_equal(a.intrinsics, b.intrinsics)
+    index.ddad(root, cache="4x6")
+    assert "0 images written" in capsys.readouterr().out
+    (root / "000000/rgb/CAMERA_01/15569195901000000.png").touch()
+    index.ddad(root, cache="4x6")
+    assert "1 images written" in capsys.readouterr().out
+
+
+def test_copies_that_are_missing_damaged_or_of_another_size_are_named(tmp_path: Path) -> None:
+    """With the command that writes them."""
+    root = write_dgp_root(tmp_path / "ddad")
+    index.ddad(root, cache="4x6")
+    cache = root / "image_cache"
+    with pytest.raises(DataError, match=r"there is no copy of this image; .*--cache 8x12"):
+        DdadDataset(root=root, split="train", image_size=SIZE, image_cache=cache)[0]
+    copy = cache / "4x6/000000/rgb/CAMERA_01/15569195900000000.png"
+    copy.write_bytes(copy.read_bytes()[:-16])
+    with pytest.raises(BadImageError, match=r"15569195900000000\.png"):
+        DdadDataset(root=root, split="train", image_size=SMALL, image_cache=cache)[0]
+    with pytest.raises(ValueError, match="expected no crop"):
+        DdadDataset(root=root, split="train", image_size=SMALL, image_cache=cache, crop=(0, 0, 4, 6))
+    with pytest.raises(UserError, match="--cache: expected HxW"):
+        index.ddad(root, cache="small")
