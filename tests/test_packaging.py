@@ -49,7 +49,7 @@ def test_what_is_imported_is_required() -> None:
     options, extras = setup_cfg()["options"], setup_cfg()["options.extras_require"]
     declared = set(requirements("\n".join([options["install_requires"], *extras.values()])))
     providers = packages_distributions()
-    for package in ("gsocc", "occ_stage", "tools"):
+    for package in ("gsocc", "pose_stage", "occ_stage", "tools"):
         for path in (ROOT / package).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 found = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
@@ -84,7 +84,7 @@ def test_the_setup_script_is_valid_shell_and_names_the_pinned_torch() -> None:
 
 def test_no_file_of_ours_reads_pickles_or_evaluates_text() -> None:
     banned = re.compile(r"allow_pickle=True|\bpickle\.\w|\beval\(|yaml\.unsafe_load|weights_only=False")
-    for package in ("gsocc", "occ_stage", "tools"):
+    for package in ("gsocc", "pose_stage", "occ_stage", "tools"):
         for path in (ROOT / package).rglob("*.py"):
             found = banned.search(re.sub(r"\.eval\(", "", path.read_text()))
             assert not found, f"{path.relative_to(ROOT)}: {found[0]}"
