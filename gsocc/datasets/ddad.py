@@ -24,6 +24,8 @@ class DdadDataset(NuScenesDataset):
     Args:
         root: The folder that holds `ddad.json` and the scenes.
         index: The index file; by default the one in `root`.
+        gts_root: Occ3D labels, which DDAD has not: by default `<root>/truth/gts`, where a synthetic world has its exact
+            occupancy.
         semantics_root: Semantic label files; see `semantic_path`.
         self_mask_root: Masks of the vehicle in the images; see `mask_path`.
         **options: See `NuScenesDataset`.
@@ -38,6 +40,7 @@ class DdadDataset(NuScenesDataset):
         *,
         root: Path,
         index: Path | None = None,
+        gts_root: Path | None = None,
         semantics_root: Path | None = None,
         self_mask_root: Path | None = None,
         **options: Any,
@@ -49,6 +52,7 @@ class DdadDataset(NuScenesDataset):
         super().__init__(
             root=root,
             index=index,
+            gts_root=gts_root or root / "truth" / "gts",
             semantics_root=semantics_root or root / "ddad_semantic",
             self_mask_root=self_mask_root or root / "mask",
             **options,

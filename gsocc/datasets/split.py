@@ -33,6 +33,8 @@ class SurroundDataConfig(Config):
     min_travel_m: float = Field(default=0.0, ge=0)  # train on key frames that move this far to their neighbours
     color_jitter: float = Field(default=0.5, ge=0, le=1)  # probability per sample
     self_mask: bool = False
+    self_mask_root: Path | None = None  # default: where the data set's masks lie, see docs/datasets.md
+    gts_root: Path | None = None  # Occ3D labels, which only scores read; default: see docs/datasets.md
 
 
 def open_split(
@@ -76,6 +78,8 @@ def open_split(
         frame_ids=frame_ids,
         neighbours=data.neighbours,
         parts=set(parts) | ({"self_mask"} if data.self_mask else set()),
+        self_mask_root=data.self_mask_root,
+        gts_root=data.gts_root,
         depth_size=depth_size,
         semantic_size=semantic_size,
         label_pixel=label_pixel,
