@@ -14,7 +14,15 @@ from gsocc.networks.backbones import build_backbone
 from gsocc.networks.occupancy_net import OccupancyNet
 from gsocc.renderers import build_renderer
 from gsocc.renderers.volume import Volume
-from gsocc.structures import OCC3D_GRID, CameraRig, ContractedGrid, RenderOutput, VoxelGrid, scale_fraction_of
+from gsocc.structures import (
+    OCC3D_GRID,
+    CameraRig,
+    ContractedGrid,
+    RenderOutput,
+    VoxelGaussians,
+    VoxelGrid,
+    scale_fraction_of,
+)
 from occ_stage.config import ModelConfig, ObjectiveConfig, OccConfig, RendererConfig
 
 _UNKNOWN_CLASS = OCC3D_ID["others"]  # what an occupied voxel is to a network without classes
@@ -94,8 +102,12 @@ class FieldRenderer:
             return self.renderer.render(field, rig, torch.default_generator)
         if not self.splats:
             return self.renderer.render(field, rig)
+        return self.renderer.render(self.gaussians(field), rig)
+
+    def gaussians(self, field: OccupancyField) -> VoxelGaussians:
+        """Return the Gaussians that a field is drawn as; of a volume renderer, those that a splat would draw."""
         fraction = self.scale_fraction if self.scale_m is None else scale_fraction_of(field.grid, self.scale_m)
-        return self.renderer.render(field.to_gaussians(fraction, self.tiers), rig)
+        return field.to_gaussians(fraction, self.tiers)
 
 
 def build_field_renderer(config: OccConfig) -> FieldRenderer:

@@ -14,6 +14,7 @@ from gsocc.files import read_json
 from gsocc.structures import OCC3D_GRID, SurroundBatch
 from gsocc.structures.prediction import OccupancyPrediction, prediction_path, save_prediction
 from occ_stage.checkpoint import find_run_checkpoint, load_predictor
+from occ_stage.config import OccConfig
 from occ_stage.data import open_dataset
 from occ_stage.model import threshold_labels
 from occ_stage.predictor import Frame, Predictor
@@ -41,9 +42,7 @@ def predict_checkpoint(
     """
     predictor = load_predictor(path, overrides)
     config = predictor.config
-    value = threshold if threshold is not None else config.evaluation.threshold
-    if value is None:
-        value = _chosen_threshold(path)
+    value = occupancy_threshold(path, config, threshold)
     dataset = open_dataset(config, "val", frame_ids=(0,))
     indices = shard(evenly_spread(len(dataset), config.evaluation.max_samples))
     meta: dict[str, str | float] = {
@@ -91,7 +90,15 @@ class PredictionWriter:
         self.written.append(path)
 
 
-def _chosen_threshold(path: Path) -> float:
+def occupancy_threshold(path: Path, config: OccConfig, given: float | None = None) -> float:
+    """Return the occupancy threshold of a run: the one given, else the configured one, else what `gsocc eval` chose.
+
+    Raises:
+        UserError: Where there is none of these.
+    """
+    configured = config.evaluation.threshold if given is None else given
+    if configured is not None:
+        return configured
     scores = path / SCORES
     if not scores.is_file():
         raise UserError(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from gsocc.fields.occupancy import OccupancyField
 from gsocc.structures import RenderOutput, SurroundBatch
 from occ_stage.config import OccConfig
 from occ_stage.model import (
@@ -59,8 +60,7 @@ class Predictor:
         """
         objective, evaluation = self.config.objective, self.config.evaluation
         batch = batch.to(self.device)
-        logits = self.model(batch.network_images, batch.intrinsics, batch.cam_to_ego)
-        field_ = self.renderer.field(self.grid, logits)
+        field_ = self.field(batch)
         occupancy, classes = occ3d_prediction(field_, self.ids, evaluation.lattice, evaluation.decision)
         self._synchronize()
         start = time.perf_counter()
@@ -72,6 +72,13 @@ class Predictor:
         else:
             depth_m = torch.where(output.opacity > _HIT, output.depth_m, objective.far_m)
         return Frame(occupancy, classes, depth_m, output, seconds)
+
+    @torch.no_grad()
+    def field(self, batch: SurroundBatch) -> OccupancyField:
+        """Return what the network says of the space around a rig, on its own grid."""
+        batch = batch.to(self.device)
+        logits = self.model(batch.network_images, batch.intrinsics, batch.cam_to_ego)
+        return self.renderer.field(self.grid, logits)
 
     def rendered_labels(self, frame: Frame) -> Tensor:
         """Return the Occ3D id of every rendered pixel (B, V, h, w); 17 where the sky shows."""
