@@ -7,7 +7,6 @@ from torch import Tensor
 from gsocc.fields.occupancy import OccupancyField
 from gsocc.labels import OCC3D_ID
 from gsocc.structures import Gaussians, SurroundBatch
-from occ_stage.model import class_ids
 from occ_stage.predictor import Predictor
 
 
