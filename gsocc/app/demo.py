@@ -6,9 +6,9 @@ import resource
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from gsocc.app.demo_checks import demo_checks
+from gsocc.app.demo_datasets import NUSCENES, DemoDataset, DemoPlan, Recipe, prepare_world
 from gsocc.app.paths import CONFIGS
 from gsocc.app.stage1_runs import rows_of, stage1_config, train_and_score
 
@@ -19,69 +19,14 @@ if TYPE_CHECKING:
     from occ_stage.evaluate import Evaluation
     from pose_stage.evaluate import Evaluation as Stage1Evaluation
 
-STAGE1: tuple[str, ...] = ("gsp", "no_cross_view", "no_mask_out")
+__all__ = ["DemoPlan", "device_name", "peak_memory_gb", "prepare_world", "run_demo", "train_stage1"]
 START_M = 4.0
 """The flat depth that stage 1 starts from; a wrong one, so that a right scale is learned and not inherited."""
 
 
-class Recipe(NamedTuple):
-    """A system of stage 2: its configuration and whose motion it is trained with."""
-
-    config: str
-    stage1_motion: bool
-
-
-SYSTEMS: dict[str, Recipe] = {
-    "splat_stage1": Recipe("synthetic_splat.yaml", stage1_motion=True),
-    "splat": Recipe("synthetic_splat.yaml", stage1_motion=False),
-    "volume": Recipe("synthetic_volume.yaml", stage1_motion=False),
-}
-
-NOTES = (
-    "A synthetic street, written and read as nuScenes with Occ3D labels. Stage 1 learned depth and ego motion from "
-    "images and calibration alone. Stage 2 saw images, calibration, exact 2-D labels of the training scenes and ego "
-    "motion: that of stage 1 (splat_stage1), or the exact one (splat, volume). Neither saw LiDAR or a 3-D label. The "
-    "occupancy threshold of each system was chosen on training scenes.",
-    "The world is moderate: eight classes, nothing taller than the grid (5.4 m), a flat road, static light, perfect "
-    "calibration. Training and held-out scenes come from one generator. Numbers on real data will differ.",
-    "All systems train the same network on the same data; splat_stage1 leaves out the frames that stage 1 calls "
-    "parked, the others those that are. The splat's Gaussians are flat: 0.4 voxel across and 0.22 in height (sigma); "
-    "the volume renderer integrates the piecewise constant field cell by cell, so a solid voxel starts half a voxel in "
-    "front of its centre. What separates the two in voxel scores is also how a correct depth maps to voxels.",
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DemoPlan:
-    """What the demo writes and trains.
-
-    Attributes:
-        scenes: Scenes of the world, held-out ones included.
-        val_scenes: Held-out scenes.
-        keyframes: Key frames per scene.
-        image_size: H, W.
-        seed: Of the world.
-        steps: Training steps of each system; None takes those of the configuration, and `volume_steps` for the volume
-            renderer.
-        volume_steps: See `steps`; fewer than those of the configuration, so that the demo ends in time.
-        stage1_steps: Training steps of each run of stage 1; None takes those of the configuration.
-    """
-
-    scenes: int = 18
-    val_scenes: int = 3
-    keyframes: int = 12
-    image_size: tuple[int, int] = (96, 160)
-    seed: int = 0
-    steps: int | None = None
-    volume_steps: int | None = 400
-    stage1_steps: int | None = None
-
-    def steps_of(self, system: str) -> int | None:
-        """Return the training steps of a system; None takes those of its configuration."""
-        return self.steps or (self.volume_steps if system == "volume" else None)
-
-
-def run_demo(out: Path, world: Path, plan: DemoPlan, console: "Console") -> dict[str, Any]:
+def run_demo(
+    out: Path, world: Path, plan: DemoPlan, console: "Console", dataset: DemoDataset = NUSCENES
+) -> dict[str, Any]:
     """Write the world, train both stages, evaluate, draw and report; return what report.json holds.
 
     Args:
@@ -89,31 +34,32 @@ def run_demo(out: Path, world: Path, plan: DemoPlan, console: "Console") -> dict
         world: Folder of the synthetic world; a complete one of the same plan is used as it is.
         plan: Sizes.
         console: Where the table is printed.
+        dataset: In whose format, and with which trainings.
     """
     from gsocc.app.report import print_table, write_report
 
     start = time.perf_counter()
-    prepare_world(world, plan)
+    dataset.prepare(world, plan)
     world_seconds = time.perf_counter() - start
-    stage1 = train_stage1(out / "stage1", world, plan, console)
+    stage1 = train_stage1(out / "stage1", world, plan, console, dataset)
     results: dict[str, tuple[FitResult, Evaluation]] = {}
     baselines: dict[str, Evaluation] = {}
-    for name in SYSTEMS:
+    for name, recipe in dataset.systems.items():
         console.rule(f"training: {name}")
-        fitted = _train(name, world, out, plan)
+        fitted = _train(name, recipe, world, out, plan)
         console.rule(f"evaluating: {name}")
         evaluation, scored = _evaluate(out / name, with_baselines=not baselines)
         baselines = baselines or scored
         results[name] = (fitted, evaluation)
-    pictures = _draw(out, world)
+    pictures = _draw(out, world, dataset)
     report = {
-        "title": "gsocc demo: occupancy from six cameras, without 3-D labels",
+        "title": dataset.title,
         "device": device_name(),
         "seconds_total": time.perf_counter() - start,
         "peak_memory_gb": peak_memory_gb(),
         "systems": [_system(name, *result, plan) for name, result in results.items()],
         "baselines": [_baseline(name, evaluation) for name, evaluation in baselines.items()],
-        "notes": NOTES,
+        "notes": dataset.notes,
         "stage1": {"rows": stage1.rows},
         "settings": {
             **{key: str(value) for key, value in asdict(plan).items() if value is not None},
@@ -124,7 +70,7 @@ def run_demo(out: Path, world: Path, plan: DemoPlan, console: "Console") -> dict
             "ground_plane_far_cap_m": baselines["ground_plane"].notes["far_cap_m"],
         },
     }
-    report["checks"] = demo_checks(report)
+    report["checks"] = dataset.checks(report)
     page = write_report(out, report, pictures, stage1.pictures)
     print_table(console, report)
     console.print(f"report: {page}", highlight=False, soft_wrap=True)
@@ -140,47 +86,29 @@ class Stage1Result:
     seconds: float
 
 
-def train_stage1(out: Path, world: Path, plan: DemoPlan, console: "Console") -> Stage1Result:
+def train_stage1(out: Path, world: Path, plan: DemoPlan, console: "Console", dataset: DemoDataset) -> Stage1Result:
     """Train the method and what its parts are worth from a wrong depth, and score them on held-out scenes.
 
     Args:
-        out: Folder of one run directory per name in `STAGE1`.
+        out: Folder of one run directory per training.
         world: Folder of the synthetic world.
         plan: Its `stage1_steps`.
         console: Told what is going on.
+        dataset: Whose trainings.
     """
     start = time.perf_counter()
     rows: list[dict[str, Any]] = []
     pictures: list[tuple[str, str, Path]] = []
-    for name in STAGE1:
+    for name in dataset.stage1:
         console.rule(f"stage 1: {name}")
         method = name == "gsp"
-        config = stage1_config(name, world, start_m=START_M, steps=plan.stage1_steps)
+        config = stage1_config(name, world, dataset=dataset.name, start_m=START_M, steps=plan.stage1_steps)
         evaluation = train_and_score(config, out / name, with_untrained=method)
         found = rows_of(name, out / name, with_untrained=method)
         rows += found if method else found[:1]
         if method:
             pictures = _draw_stage1(out / name, evaluation)
     return Stage1Result(rows, pictures, time.perf_counter() - start)
-
-
-def prepare_world(world: Path, plan: DemoPlan) -> None:
-    """Write the demo's world and its index, unless they are there."""
-    from gsocc.datasets.index import default_index_path
-    from gsocc.datasets.nuscenes_index import build_index
-    from gsocc.datasets.world import write_nuscenes_world
-
-    write_nuscenes_world(
-        world,
-        scenes=plan.scenes,
-        val_scenes=plan.val_scenes,
-        keyframes=plan.keyframes,
-        seed=plan.seed,
-        image_size=plan.image_size,
-        preset="moderate",
-    )
-    if not default_index_path(world, "v1.0-trainval").is_file():
-        build_index(world, "v1.0-trainval")
 
 
 def device_name() -> str:
@@ -198,7 +126,7 @@ def peak_memory_gb() -> float:
     return kib * 1024 / 1e9
 
 
-def _train(name: str, world: Path, out: Path, plan: DemoPlan) -> "FitResult":
+def _train(name: str, recipe: Recipe, world: Path, out: Path, plan: DemoPlan) -> "FitResult":
     from gsocc.config import load_config
     from occ_stage.config import OccConfig
     from occ_stage.train import train
@@ -206,10 +134,10 @@ def _train(name: str, world: Path, out: Path, plan: DemoPlan) -> "FitResult":
     overrides = [f"data.root={world}"]
     if (steps := plan.steps_of(name)) is not None:
         overrides.append(f"training.steps={steps}")
-    if SYSTEMS[name].stage1_motion:
+    if recipe.stage1_motion:
         # Half of the usual bound: which frames are parked must not hang on the scale that stage 1 came to.
         overrides += ["pose.source=stage1", f"pose.checkpoint={out / 'stage1' / 'gsp'}", "data.min_travel_m=0.1"]
-    return train(load_config(CONFIGS / "occ" / SYSTEMS[name].config, OccConfig, overrides), out / name, "overwrite")
+    return train(load_config(CONFIGS / "occ" / recipe.config, OccConfig, overrides), out / name, "overwrite")
 
 
 def _evaluate(folder: Path, *, with_baselines: bool) -> tuple["Evaluation", dict[str, "Evaluation"]]:
@@ -240,7 +168,7 @@ def _scores(evaluation: "Evaluation") -> dict[str, Any]:
     return {"metrics": evaluation.metrics, "ground_layers": evaluation.ground_layers}
 
 
-def _draw(out: Path, world: Path) -> list[tuple[str, str, Path]]:
+def _draw(out: Path, world: Path, dataset: DemoDataset) -> list[tuple[str, str, Path]]:
     """Draw one held-out frame of each scene with each system, beside the truth."""
     from gsocc.datasets.occ3d import occ3d_path, read_occ3d
     from gsocc.structures.prediction import load_prediction
@@ -248,12 +176,12 @@ def _draw(out: Path, world: Path) -> list[tuple[str, str, Path]]:
     from gsocc.viewer.panels import frame_picture, read_images
 
     pictures = []
-    for name in SYSTEMS:
+    for name in dataset.systems:
         scenes = sorted(p for p in (out / name / "predictions").iterdir() if p.is_dir())
         for scene in scenes[:2]:
             predictions = sorted((load_prediction(p) for p in scene.glob("*.npz")), key=lambda p: p.timestamp_s)
             chosen = predictions[len(predictions) // 3]
-            truth = read_occ3d(occ3d_path(world / "gts", chosen.scene, chosen.token))
+            truth = read_occ3d(occ3d_path(world / dataset.truth, chosen.scene, chosen.token))
             picture = frame_picture(
                 chosen,
                 truth,

@@ -42,6 +42,15 @@ def demo_checks(report: Mapping[str, Any]) -> list[Check]:
     ]
 
 
+def ddad_checks(report: Mapping[str, Any]) -> list[Check]:
+    """Return the claims of the run on DDAD's world, held against what the nuScenes world gives at the same steps."""
+    gsp = next(row for row in report["stage1"]["rows"] if row["name"] == "gsp")
+    return [
+        at_most("stage 1: |log scale ratio|, against 1.25 times nuScenes'", _off(gsp), 1.25 * abs(math.log(0.924))),
+        at_most("stage 1: depth AbsRel, against 1.25 times nuScenes'", gsp["depth_abs_rel"], 1.25 * 0.226),
+    ]
+
+
 def stage1_checks(rows: list[dict[str, Any]]) -> list[Check]:
     """Return the claims of stage 1: scale from a wrong start, speed, direction, depth; and what gives the scale."""
     by_name = {row["name"]: row for row in rows}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from gsocc.app.stage1_report import COLUMNS as STAGE1_COLUMNS
-from gsocc.app.stage1_report import Stage1
+from gsocc.app.stage1_report import DEPTH, Stage1, depth_protocol_of
 from gsocc.errors import DataError
 from gsocc.files import atomic_write_text, write_json
 
@@ -155,6 +155,12 @@ class Report(_Strict):
         """Systems and baselines."""
         return (*self.systems, *self.baselines)
 
+    @property
+    def key_columns(self) -> tuple[tuple[str, str, int, bool], ...]:
+        """`KEY_COLUMNS`, depth under the protocol that these metrics have."""
+        depth = depth_protocol_of(name for row in self.rows for name in row.metrics)
+        return tuple((heading, name.replace(DEPTH, depth), digits, more) for heading, name, digits, more in KEY_COLUMNS)
+
 
 def check_report(report: Mapping[str, Any]) -> Report:
     """Turn a plain dict into a `Report`; NaN and infinities become None.
@@ -219,12 +225,12 @@ def print_table(console: "Console", report: Mapping[str, Any]) -> None:
         _print_stage1(console, checked.stage1)
     table = Table(title=checked.title, title_justify="left")
     table.add_column("predictor")
-    for heading, _, _, more_is_better in KEY_COLUMNS:
+    for heading, _, _, more_is_better in checked.key_columns:
         table.add_column(f"{heading} {'↑' if more_is_better else '↓'}", justify="right")
     table.add_column("s/step", justify="right")
     table.add_column("render s", justify="right")
     for number, row in enumerate(checked.rows):
-        cells = [format_number(row.metrics.get(name), digits) for _, name, digits, _ in KEY_COLUMNS]
+        cells = [format_number(row.metrics.get(name), digits) for _, name, digits, _ in checked.key_columns]
         times = (row.seconds_per_step, row.render_seconds) if isinstance(row, System) else (None, None)
         style = "bold" if isinstance(row, System) else "dim"
         ends = number == len(checked.systems) - 1
@@ -233,7 +239,7 @@ def print_table(console: "Console", report: Mapping[str, Any]) -> None:
     for system in checked.systems:
         line = f"  {system.name:<16} {system.words}"
         console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
-    for heading, name, _, _ in KEY_COLUMNS:
+    for heading, name, _, _ in checked.key_columns:
         if any(row.metrics.get(name) is not None for row in checked.rows):
             console.print(f"  {heading:<16} {name}", style="dim", markup=False, highlight=False)
     for check in checked.checks:

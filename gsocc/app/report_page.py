@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gsocc.app.report import BASELINES, KEY_COLUMNS, Report, Scored, System, format_number
+from gsocc.app.report import BASELINES, Report, Scored, System, format_number
 from gsocc.app.stage1_report import COLUMNS as STAGE1_COLUMNS
 from gsocc.app.stage1_report import ROWS as STAGE1_ROWS
 from gsocc.app.stage1_report import Stage1Row
@@ -75,7 +75,7 @@ def _tooltip(row: Scored) -> str:
 
 
 def _key_table(report: Report) -> Table:
-    columns = [c for c in KEY_COLUMNS if any(row.metrics.get(c[1]) is not None for row in report.rows)]
+    columns = [c for c in report.key_columns if any(row.metrics.get(c[1]) is not None for row in report.rows)]
     headings = [(f"{heading} {'↑' if more else '↓'}", name) for heading, name, _, more in columns]
     rows = []
     for row in report.rows:

@@ -1,11 +1,13 @@
 """Stage 1 in reports and benchmarks: one row per training, every column explained in a line."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
 MOTION, DEPTH = "pose/0.1m", "depth/nuscenes/80m"
+"""Protocols of the columns; depth of another data set goes under its own, see `depth_protocol_of`."""
 _PATH = "trajectory"
 
 
@@ -189,9 +191,16 @@ class Stage1(BaseModel):
     rows: tuple[Stage1Row, ...]
 
 
+def depth_protocol_of(names: Iterable[str]) -> str:
+    """Return the depth protocol without options that metrics are named after; `DEPTH` where they hold no depth."""
+    found = (re.match(r"(depth/[a-z0-9]+/[0-9.]+m):", name) for name in names)
+    return next((match[1] for match in found if match), DEPTH)
+
+
 def figures(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
     """Return the columns of a row from an evaluation's metrics by full name; None where there is no number."""
-    values = {column.key: metrics.get(column.metric) for column in COLUMNS}
+    depth = depth_protocol_of(metrics)
+    values = {column.key: metrics.get(column.metric.replace(DEPTH, depth)) for column in COLUMNS}
     for key in ("motions", "moving"):
         count = values[key]
         values[key] = None if count is None else int(count)

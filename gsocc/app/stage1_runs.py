@@ -21,18 +21,31 @@ VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "gsp_refined": ("synthetic_gsp_refined.yaml", ()),
     "gsp_flow_depth": ("synthetic_gsp.yaml", ("model.depth.flow=true",)),
 }
+DDAD_VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "no_cross_view": ("ddad_synthetic.yaml", ("name=ddad_synthetic_no_cross_view", "objective.cross_view=none")),
+    "no_mask_out": ("ddad_synthetic.yaml", ("name=ddad_synthetic_no_mask_out", "gsp.mask_out=none")),
+    "gsp": ("ddad_synthetic.yaml", ()),
+}
+BY_DATASET = {"nuscenes": VARIANTS, "ddad": DDAD_VARIANTS}
 ABLATION: tuple[str, ...] = ("no_cross_view", "bilinear", "no_mask_out", "mask_out", "gsp", "gsp_refined")
 _REFINED_SHARE = 5  # one step in so many refines, as 2 of 10 epochs in the paper
 
 
 def stage1_config(
-    variant: str, world: Path, *, start_m: float = 4.0, seed: int = 0, steps: int | None = None
+    variant: str,
+    world: Path,
+    *,
+    dataset: str = "nuscenes",
+    start_m: float = 4.0,
+    seed: int = 0,
+    steps: int | None = None,
 ) -> "PoseRunConfig":
     """Return the run of a variant.
 
     Args:
-        variant: A key of `VARIANTS`.
+        variant: A key of `VARIANTS`, or of those of another data set.
         world: Root of the synthetic world; optical flow is kept in its folder `flow`.
+        dataset: A key of `BY_DATASET`: the format of the world.
         start_m: Flat depth that training starts from.
         seed: Of weights and order.
         steps: Training steps; None takes those of the configuration.
@@ -40,7 +53,7 @@ def stage1_config(
     from gsocc.config import load_config
     from pose_stage.config import PoseRunConfig
 
-    file, changes = VARIANTS[variant]
+    file, changes = BY_DATASET[dataset][variant]
     overrides = [f"data.root={world}", f"data.flow_cache={world / 'flow'}", f"training.seed={seed}"]
     overrides += [f"model.depth.initial_depth_m={start_m}", *changes]
     if steps is not None:

@@ -1,31 +1,55 @@
 """`gsocc demo`: the whole way, on a synthetic world."""
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 
+class Dataset(StrEnum):
+    """What `gsocc demo --dataset` takes."""
+
+    nuscenes = "nuscenes"
+    ddad = "ddad"
+
+
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the report and the runs.")] = Path("runs/demo"),
-    world: Annotated[Path, typer.Option(help="Folder of the synthetic world; reused when complete.")] = Path(
-        "data/demo_world"
-    ),
+    dataset: Annotated[Dataset, typer.Option(help="Format and rig of the synthetic world.")] = Dataset.nuscenes,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of the report and the runs; runs/demo or runs/demo_ddad.")
+    ] = None,
+    world: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the world, reused when complete; data/demo_world or data/demo_ddad_world."),
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps of each system of stage 2.", min=1)] = None,
     stage1_steps: Annotated[int | None, typer.Option(help="Training steps of each run of stage 1.", min=1)] = None,
-    scenes: Annotated[int, typer.Option(help="Scenes of the world.", min=2)] = 18,
-    val_scenes: Annotated[int, typer.Option(help="Held-out scenes among them.", min=1)] = 3,
-    keyframes: Annotated[int, typer.Option(help="Key frames per scene.", min=3)] = 12,
+    scenes: Annotated[int | None, typer.Option(help="Scenes of the world; 18, or 24 of DDAD.", min=2)] = None,
+    val_scenes: Annotated[int | None, typer.Option(help="Held-out scenes among them; 3, or 4.", min=1)] = None,
+    keyframes: Annotated[int | None, typer.Option(help="Key frames per scene; 12, or 14.", min=3)] = None,
 ) -> None:
     """Write a synthetic world, train both stages, evaluate, and write a report with pictures.
 
     Stage 1 learns depth and ego motion from images and calibration; stage 2 learns occupancy with that motion and, for
     comparison, with the true one and with both renderers.
     """
+    from dataclasses import replace
+
     from rich.console import Console
 
-    from gsocc.app.demo import DemoPlan, run_demo
+    from gsocc.app.demo import run_demo
+    from gsocc.app.demo_datasets import DATASETS
 
-    plan = DemoPlan(scenes=scenes, val_scenes=val_scenes, keyframes=keyframes, steps=steps, stage1_steps=stage1_steps)
-    run_demo(out, world, plan, Console(width=None if sys.stdout.isatty() else 140))
+    what = DATASETS[dataset.value]
+    plan = replace(
+        what.plan,
+        scenes=scenes or what.plan.scenes,
+        val_scenes=val_scenes or what.plan.val_scenes,
+        keyframes=keyframes or what.plan.keyframes,
+        steps=steps,
+        stage1_steps=stage1_steps,
+    )
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    run_demo(out or what.out, world or what.world, plan, console, what)
