@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from gsocc.app.benchmark.label_free import DAMAGES, markdown, spearman, validate_label_free
+from gsocc.app.commands.bench_label_free import label_free
+from gsocc.errors import UserError
+from gsocc.files import read_json
 
 
 def test_rank_correlation_of_four_values_by_hand() -> None:
@@ -40,3 +43,39 @@ def test_scores_without_labels_put_damaged_truth_in_the_order_of_the_true_scores
     assert rows["jitter by 3"]["static/next:matched"] < rows["shift by 1"]["static/next:matched"]
     assert rows["truth"]["static/next:matched"] > 0.9
     assert "| `lidar/scan:iou` |" in markdown(result)
+
+
+def test_too_few_or_unknown_damages_are_refused(tmp_path: Path) -> None:
+    """Before anything is read: a rank correlation of two values says nothing."""
+    with pytest.raises(UserError, match=r"expected some of truth, lose 10 %.* got 'burn'"):
+        validate_label_free(tmp_path, names=("truth", "burn"))
+    with pytest.raises(UserError, match="expected 3 or more, whose order can be compared, got 2"):
+        validate_label_free(tmp_path, names=("truth", "shift by 1", "truth"))
+
+
+def test_a_folder_without_an_index_is_named_with_the_command_that_makes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`gsocc bench label-free FOLDER`, at the command line; the folder of the documentation is written unasked."""
+    with pytest.raises(UserError, match=r"no index; build it: gsocc index nuscenes"):
+        label_free(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    written: list[Path] = []
+    monkeypatch.setattr("gsocc.app.benchmark.label_free.prepare_label_free_world", written.append)
+    with pytest.raises(UserError, match=r"data/label_free: the data root does not exist"):
+        label_free()
+    assert written == [Path("data/label_free")]
+
+
+@pytest.mark.slow
+def test_the_command_writes_its_tables_into_a_page(
+    tiny_world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page, figures = tmp_path / "metrics.md", tmp_path / "figures.json"
+    names = ["truth", "lose 60 %", "invent 5 %"]
+    label_free(tiny_world, split="val", damage=names, json=figures, markdown=page)
+    rows = [line for line in page.read_text().splitlines() if line.startswith(tuple(f"| {name} |" for name in names))]
+    assert len(rows) == len(names)
+    assert "<!-- begin bench label-free -->" in page.read_text()
+    assert list(read_json(figures)["rows"]) == names
+    assert "rank correlation with" in capsys.readouterr().out

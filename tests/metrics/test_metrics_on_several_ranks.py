@@ -1,9 +1,12 @@
+import math
 import multiprocessing
 from pathlib import Path
 
 import pytest
 import torch
 from rank_scores import FRAMES, score_share
+
+from gsocc.metrics import PROTOCOLS
 
 
 def _rank(rank: int, processes: int, folder: Path) -> None:
@@ -18,7 +21,8 @@ def _rank(rank: int, processes: int, folder: Path) -> None:
 def test_several_processes_score_as_one(tmp_path: Path, processes: int) -> None:
     """Trap 3 of the published evaluators is an mIoU that depends on the number of GPUs; sums do not.
 
-    19 frames in batches of 2: on 4 processes three are fed 5 frames and one 4, and three end with a batch of one.
+    Every protocol there is, over 19 frames in batches of 2: on 4 processes three are fed 5 frames and one 4, and three
+    end with a batch of one. Scores that follow a scene are fed its frames on one process.
     """
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=_rank, args=(rank, processes, tmp_path)) for rank in range(processes)]
@@ -27,11 +31,19 @@ def test_several_processes_score_as_one(tmp_path: Path, processes: int) -> None:
     for worker in workers:
         worker.join(timeout=240)
         assert worker.exitcode == 0
-    whole, _ = score_share(0, 1)
-    fed: list[int] = []
+    whole, _, _ = score_share(0, 1)
+    fed: tuple[list[int], list[int]] = ([], [])
     for rank in range(processes):
-        scores, share = torch.load(tmp_path / f"scores.{rank}", weights_only=True)
+        scores, *shares = torch.load(tmp_path / f"scores.{rank}", weights_only=True)
         assert scores == pytest.approx(whole, rel=1e-12, nan_ok=True)
-        fed += share
-    assert sorted(fed) == list(range(FRAMES))
-    assert {"occ3d/ray/17:rayiou", "occ3d/camera_lidar/15/per_rank:miou", "occ3d/none/17:miou"} <= set(whole)
+        for everything, share in zip(fed, shares, strict=True):
+            everything += share
+    assert [sorted(share) for share in fed] == [list(range(FRAMES))] * 2
+
+
+def test_the_frames_of_that_test_have_a_number_for_every_protocol() -> None:
+    """A protocol that is added is compared too, and a score that is NaN everywhere would compare nothing."""
+    scores, _, _ = score_share(0, 1)
+    for protocol in PROTOCOLS:
+        numbers = [value for name, value in scores.items() if name.split(":")[0] == protocol]
+        assert any(not math.isnan(value) for value in numbers), protocol

@@ -15,10 +15,14 @@ from numpy.random import Generator
 
 from gsocc.datasets.index import find_index, read_index
 from gsocc.datasets.key_frames import KeyFrameReader
+from gsocc.datasets.nuscenes_index import build_index
 from gsocc.datasets.occ3d import occ3d_path, read_occ3d
+from gsocc.datasets.world import write_nuscenes_world
+from gsocc.errors import UserError
 from gsocc.labels import FREE, OCC3D_ID
 from gsocc.metrics import ProtocolSuite, ground_plane
 from gsocc.metrics.frames import FramePrediction, FrameTruth
+from gsocc.progress import track
 from gsocc.structures import OccupancyLabels
 from gsocc.structures.key_frame import KeyFrame
 
@@ -97,6 +101,20 @@ DAMAGES: dict[str, Callable[[Volume, Generator], Volume]] = {
     "flat ground plane": lambda v, _: ground_plane().semantics.numpy(),
 }
 
+FEWEST = 3  # damages: two values of a score are always in perfect order, or in none
+
+
+def prepare_label_free_world(world: Path) -> None:
+    """Write the world that the documentation's tables are of, with its index, unless it is there.
+
+    Raises:
+        OutputError: Where the folder holds something else, or cannot be written to.
+        MissingExtraError: Where open3d or the devkit is missing.
+    """
+    write_nuscenes_world(world, scenes=4, keyframes=4, seed=0, image_size=(48, 80), preset="moderate")
+    if not list(world.glob("gsocc_index_*.npz")):
+        build_index(world, "v1.0-trainval")
+
 
 def validate_label_free(
     world: Path, *, split: str = "val", names: Sequence[str] = tuple(DAMAGES), seed: int = 0
@@ -112,17 +130,26 @@ def validate_label_free(
     Returns:
         `frames`, `rows` (metrics by damage) and `agreement` (Spearman's correlation of each score without labels with
         each true score, over the damages).
+
+    Raises:
+        DataError: Where the world has no index, or lacks labels or scans.
+        UserError: Where a damage is unknown, or there are too few to be put in order.
     """
+    unknown = [name for name in names if name not in DAMAGES]
+    if unknown:
+        raise UserError(f"damages: expected some of {', '.join(DAMAGES)}, got {unknown[0]!r}")
+    if len(set(names)) < FEWEST:
+        raise UserError(f"damages: expected {FEWEST} or more, whose order can be compared, got {len(set(names))}")
     index = read_index(find_index(world))
     frames = [index.token(row) for row in index.split_rows(split).tolist()]
     reader = KeyFrameReader(index, world)
     suites = {name: ProtocolSuite(PROTOCOLS) for name in names}
     generators = {name: np.random.default_rng((seed, number)) for number, name in enumerate(DAMAGES)}
-    for frame, labels in _truths(world, reader, frames):
+    work = ((one, name) for one in _truths(world, reader, frames) for name in names)
+    for (frame, labels), name in track(work, len(frames) * len(names), "scoring damaged truth", "volumes"):
         truth = FrameTruth(labels, key_frames=(frame,))
-        for name in names:
-            volume = torch.from_numpy(DAMAGES[name](labels.semantics[0].numpy(), generators[name]))[None].contiguous()
-            suites[name].update(FramePrediction(volume, (volume != FREE).float()), truth)
+        volume = torch.from_numpy(DAMAGES[name](labels.semantics[0].numpy(), generators[name]))[None].contiguous()
+        suites[name].update(FramePrediction(volume, (volume != FREE).float()), truth)
     rows = {name: suite.compute().metrics for name, suite in suites.items()}
     return {"frames": len(frames), "rows": rows, "agreement": agreement(rows)}
 
