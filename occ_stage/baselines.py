@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from gsocc.datasets.key_frames import KeyFrameReader
 from gsocc.datasets.loader import batches_of_one, evenly_spread
 from gsocc.engine import shard
 from gsocc.metrics import (
@@ -21,6 +22,7 @@ from gsocc.metrics.frames import FramePrediction, Need
 from gsocc.metrics.protocols import DEPTH_LIMIT_M, depth_protocol
 from gsocc.metrics.suite import OccupancyScores, needs_of
 from gsocc.structures import OccupancyLabels, SurroundBatch
+from gsocc.structures.key_frame import KeyFrame
 from occ_stage.config import OccConfig
 from occ_stage.data import open_dataset
 from occ_stage.truth import TruthReader, validation_frames, validation_set
@@ -32,6 +34,14 @@ def training_truth(config: OccConfig, limit: int | None, label: str) -> Iterator
     """Yield at most `limit` training key frames with Occ3D truth, evenly spread."""
     dataset = open_dataset(config, "train", parts={"occupancy"}, frame_ids=(0,))
     return batches_of_one(dataset, shard(evenly_spread(len(dataset), limit)), label)
+
+
+def training_scans(config: OccConfig, limit: int | None, label: str) -> Iterator[tuple[SurroundBatch, KeyFrame]]:
+    """Yield at most `limit` training key frames with their LiDAR returns, evenly spread."""
+    dataset = open_dataset(config, "train", frame_ids=(0,))
+    reader = KeyFrameReader(dataset.index, dataset.root)
+    for batch in batches_of_one(dataset, shard(evenly_spread(len(dataset), limit)), label):
+        yield batch, reader.read(batch.tokens[0], with_scan=True)
 
 
 def labels_of(batch: SurroundBatch) -> OccupancyLabels:

@@ -235,7 +235,8 @@ class EvaluationConfig(Config):
     decision: Literal["threshold", "argmax"] = "threshold"  # argmax over the classes and free: the releases
     threshold: float | None = None  # occupancy threshold; chosen on training samples by default
     threshold_samples: int = 32
-    threshold_criterion: Literal["iou", "miou"] = "miou"  # iou drops every object for a cleaner ground
+    # On training frames: by their 3-D labels (iou drops every object for a cleaner ground), or by their LiDAR.
+    threshold_criterion: Literal["iou", "miou", "scan"] = "miou"
     lattice: Literal["nearest", "trilinear"] = "nearest"  # how the field is read at Occ3D voxel centres
     depth_size: Size | None = None  # default: native image size
     ground_z_m: float = 0.0  # height whose voxel layer is the ground; -0.8 in the labels of real nuScenes
@@ -283,8 +284,18 @@ class OccConfig(Config):
                 "objective.auxiliary_views needs the motion between all neighbouring images, which only "
                 f"pose.source: ground_truth knows, got pose.source: {self.pose.source}"
             )
+        if self.evaluation.frames != "split" and self.data.dataset != "ddad":
+            raise ValueError(
+                f"evaluation.frames: {self.evaluation.frames} is a list of DDAD's, but data.dataset is "
+                f"{self.data.dataset}; use split"
+            )
         if self.objective.semantic and not self.model.classes:
             raise ValueError("objective.semantic is not 0, but model.classes is empty; name classes, or set it to 0")
+        if self.objective.sky == "free_logit" and self.model.last_channel == "solid":
+            raise ValueError(
+                "objective.sky: free_logit draws the logit of being free, which a network with model.last_channel: "
+                "solid does not have; use objective.sky: opacity, or model.last_channel: free"
+            )
         if self.objective.distortion and self.renderer.name != "volume":
             raise ValueError(
                 "objective.distortion needs the weights along rays, which only renderer.name: volume gives, got "

@@ -12,18 +12,18 @@ from torch import Tensor
 from gsocc.engine import is_main_process, process_group, seed_everything
 from gsocc.errors import UserError
 from gsocc.files import write_json
-from gsocc.metrics import ProtocolSuite, ThresholdChoice, ThresholdSweep
+from gsocc.metrics import ProtocolSuite, ScanThresholdSweep, ThresholdChoice, ThresholdSweep
 from gsocc.metrics.frames import FramePrediction, Need
 from gsocc.metrics.protocols import PROTOCOLS, run_protocols
 from gsocc.metrics.suite import needs_of
 from gsocc.structures import SurroundBatch
-from occ_stage.baselines import labels_of, score_guesses, training_truth
+from occ_stage.baselines import labels_of, score_guesses, training_scans, training_truth
 from occ_stage.checkpoint import find_run_checkpoint, load_predictor
 from occ_stage.config import OccConfig
 from occ_stage.model import build_model, threshold_labels
 from occ_stage.predict import PredictionWriter
 from occ_stage.predictor import Frame, Predictor
-from occ_stage.truth import TruthReader, validation_frames, validation_set
+from occ_stage.truth import TruthReader, has_labels, validation_frames, validation_set
 
 
 @dataclass(frozen=True)
@@ -44,16 +44,26 @@ FrameSink = Callable[[SurroundBatch, Frame, Tensor], None]
 
 
 def default_protocols(config: OccConfig) -> tuple[str, ...]:
-    """Return what a run is scored by unless told otherwise: occupancy, depth, and 2-D labels where it learns them."""
-    protocols = run_protocols(config.data.dataset)
+    """Return what a run is scored by unless told otherwise.
+
+    Occupancy and depth, 2-D labels where it learns them; where the validation split has no 3-D labels, scores that need
+    none.
+    """
+    protocols = run_protocols(config.data.dataset, with_labels=has_labels(config))
     return (*protocols, "semantics2d/rendered") if config.objective.semantic else protocols
 
 
 def choose_threshold(predictor: Predictor) -> ThresholdChoice:
     """Choose the occupancy threshold on training frames; the frames that are scored take no part in it."""
-    config = predictor.config
-    sweep = ThresholdSweep(criterion=config.evaluation.threshold_criterion).to(predictor.device)
-    for batch in training_truth(config, config.evaluation.threshold_samples, "choosing the threshold"):
+    config, what = predictor.config, "choosing the threshold"
+    limit, criterion = config.evaluation.threshold_samples, config.evaluation.threshold_criterion
+    if criterion == "scan":
+        scans = ScanThresholdSweep().to(predictor.device)
+        for batch, key_frame in training_scans(config, limit, what):
+            scans.update(predictor(batch).occupancy, (key_frame,))
+        return scans.choose()
+    sweep = ThresholdSweep(criterion=criterion).to(predictor.device)
+    for batch in training_truth(config, limit, what):
         frame = predictor(batch)
         sweep.update(frame.occupancy, frame.classes, labels_of(batch.to(predictor.device)))
     return sweep.choose()

@@ -172,5 +172,7 @@ class OccObjective:
         logits = semantic_logits(out, self.config.drawn_sky_logit).flatten(0, 1)  # (BV, K + 1, h, w)
         labels = pick_nearest(batch.semantic_labels, self.renderer.size).flatten(0, 1)
         channels = self.channel_of.to(labels.device)[labels]  # the table's last entry answers -1
+        if batch.valid_mask is not None:  # the vehicle's own body is in front of every voxel
+            channels = channels.masked_fill(~pick_nearest(batch.valid_mask, self.renderer.size).flatten(0, 1), IGNORE)
         weights = None if self.class_weights is None else self.class_weights.to(logits.device)
         return semantic_cross_entropy(logits, channels, weights)

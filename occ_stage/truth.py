@@ -4,9 +4,11 @@ from collections.abc import Collection, Iterator
 
 import torch
 
+from gsocc.datasets.ddad_lists import published_rows
 from gsocc.datasets.key_frames import KeyFrameReader
 from gsocc.datasets.loader import batches_of_one, evenly_spread
 from gsocc.datasets.nuscenes import NuScenesDataset
+from gsocc.datasets.occ3d import occ3d_path
 from gsocc.engine import shard
 from gsocc.metrics.frames import FrameTruth, Need
 from gsocc.structures import SurroundBatch
@@ -22,8 +24,18 @@ _PARTS: dict[Need, str] = {
 
 
 def validation_set(config: OccConfig, needs: Collection[Need]) -> NuScenesDataset:
-    """Open the validation split with what protocols need."""
-    return open_dataset(config, "val", parts={_PARTS[need] for need in needs if need in _PARTS}, frame_ids=(0,))
+    """Open the validation split, or the published list of it that the run names, with what protocols need."""
+    dataset = open_dataset(config, "val", parts={_PARTS[need] for need in needs if need in _PARTS}, frame_ids=(0,))
+    if config.evaluation.frames != "split":
+        dataset.rows = published_rows(dataset.index, config.evaluation.frames)
+    return dataset
+
+
+def has_labels(config: OccConfig) -> bool:
+    """Return whether the first validation frame has Occ3D labels."""
+    dataset = validation_set(config, ())
+    row = int(dataset.rows[0])
+    return occ3d_path(dataset.gts_root, dataset.index.scene(row), dataset.index.token(row)).is_file()
 
 
 def validation_frames(

@@ -15,6 +15,11 @@ from gsocc.structures.key_frame import KeyFrame
 class KeyFrameReader:
     """Reads poses and scans by token.
 
+    Of nuScenes the ego frame is the one at the time of the scan, as in Occ3D. DDAD's scans are several scanners' merged
+    into the vehicle frame, which does not tell where a beam came from: rays are taken to start amid the cameras, which
+    stand on the roof as the scanners do. Its ego frame is the one at the time of the first camera's image, by which
+    systems predict.
+
     Args:
         index: The index of the data set.
         root: The folder that LiDAR files lie below.
@@ -47,16 +52,23 @@ class KeyFrameReader:
         index, row = self.index, self._row(token)
         scene = int(index.sample_scene[row])
         first, end = int(self._first[scene]), int(self._first[scene + 1])  # rows are ordered by scene and time
-        lidar_to_ego = pose_matrix(index.lidar_to_ego[first:end])
+        points_to_ego = pose_matrix(index.lidar_to_ego[first:end])
+        ego_to_global = pose_matrix(index.lidar_ego_to_global[first:end])
+        origins = points_to_ego
+        if index.source.dataset == "ddad":
+            points_to_global = ego_to_global @ points_to_ego
+            ego_to_global = pose_matrix(index.image_ego_to_global[index.key_image[first:end, 0]])
+            points_to_ego = np.linalg.inv(ego_to_global) @ points_to_global
+            origins = self._amid_cameras(first, end)
         previous = int(index.sample_prev[row])
         return KeyFrame(
             token=token,
             scene=index.scene(row),
             previous=index.token(previous) if previous >= 0 else "",
             number=row - first,
-            scene_lidar_to_ego=lidar_to_ego,
-            scene_ego_to_global=pose_matrix(index.lidar_ego_to_global[first:end]),
-            points_ego=self._points_ego(row, lidar_to_ego[row - first]) if with_scan else None,
+            scene_lidar_to_ego=origins,
+            scene_ego_to_global=ego_to_global,
+            points_ego=self._points_ego(row, points_to_ego[row - first]) if with_scan else None,
         )
 
     def _row(self, token: str) -> int:
@@ -64,6 +76,13 @@ class KeyFrameReader:
             raise DataError(f"{token}: not a key frame of {self.index.source.dataset} {self.index.source.version}")
         return self._rows[token]
 
-    def _points_ego(self, row: int, lidar_to_ego: Float64[np.ndarray, "4 4"]) -> Float[np.ndarray, "N 3"]:
+    def _amid_cameras(self, first: int, end: int) -> Float64[np.ndarray, "S 4 4"]:
+        """Return unturned poses at the mean place of the cameras."""
+        calibrations = self.index.image_calibration[self.index.key_image[first:end]]  # (S, V)
+        poses = np.tile(np.eye(4), (end - first, 1, 1))
+        poses[:, :3, 3] = pose_matrix(self.index.cam_to_ego[calibrations])[..., :3, 3].mean(1)
+        return poses
+
+    def _points_ego(self, row: int, points_to_ego: Float64[np.ndarray, "4 4"]) -> Float[np.ndarray, "N 3"]:
         points = read_scan(self.root / self.index.lidar_file[row].decode()).astype(np.float64)
-        return points @ lidar_to_ego[:3, :3].T + lidar_to_ego[:3, 3]
+        return points @ points_to_ego[:3, :3].T + points_to_ego[:3, 3]

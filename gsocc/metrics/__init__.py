@@ -21,7 +21,7 @@ from gsocc.metrics.pose import MOTION_SCORES, EgoMotionMetric, TrajectoryMetric,
 from gsocc.metrics.protocols import PROTOCOLS, parse_protocols
 from gsocc.metrics.ray_iou import RayIouMetric, cast_labels, lidar_origins
 from gsocc.metrics.suite import OccupancyScores, OccupancySuite, ProtocolSuite
-from gsocc.metrics.threshold import ThresholdChoice, ThresholdSweep
+from gsocc.metrics.threshold import ScanThresholdSweep, ThresholdChoice, ThresholdSweep
 
 __all__ = [
     "DEPTH_SCORES",
@@ -41,6 +41,7 @@ __all__ = [
     "ProtocolSuite",
     "RayIouMetric",
     "ScanMetric",
+    "ScanThresholdSweep",
     "StaticConsistency",
     "ThresholdChoice",
     "ThresholdSweep",

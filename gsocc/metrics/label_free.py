@@ -27,6 +27,36 @@ MOVABLE: tuple[int, ...] = tuple(
 _NEAREST_M = 2.5  # returns nearer than this, horizontally, are from the vehicle itself
 
 
+def scan_states(frame: KeyFrame, grid: VoxelGrid = OCC3D_GRID) -> UInt8[np.ndarray, "X Y Z"]:
+    """Return what a key frame's scan says of each voxel: `PASSED`, `RETURNED`, or 0 where it says nothing.
+
+    Raises:
+        ValueError: Where the scan is missing, or the LiDAR is outside of the grid.
+    """
+    origin, ends = _scan_in_voxels(frame, _points_of(frame), grid)
+    state = np.zeros(grid.shape, np.uint8)
+    mark_scan(origin, ends, state)
+    return state
+
+
+def _points_of(frame: KeyFrame) -> Float[np.ndarray, "N 3"]:
+    """Return the returns of a key frame that are not from the vehicle itself."""
+    if frame.points_ego is None:
+        raise ValueError(f"ScanMetric: key frame {frame.token} came without its scan")
+    return frame.points_ego[np.linalg.norm(frame.points_ego[:, :2], axis=-1) >= _NEAREST_M]
+
+
+def _scan_in_voxels(
+    frame: KeyFrame, points_ego: Float[np.ndarray, "N 3"], grid: VoxelGrid
+) -> tuple[Float64[np.ndarray, "3"], Float64[np.ndarray, "N 3"]]:
+    """Return where rays start and end, in voxels."""
+    places = np.concatenate([frame.origin_m[None], points_ego]).astype(np.float64)
+    voxels = np.ascontiguousarray((places - grid.min_m) / grid.voxel_m)
+    if not ((voxels[0] >= 0) & (voxels[0] < grid.shape)).all():
+        raise ValueError(f"ScanMetric: the LiDAR of {frame.token} at {frame.origin_m} m is outside of the volume")
+    return voxels[0], voxels[1:]
+
+
 class ScanMetric(Metric):
     """Predicted volumes against one LiDAR scan, at the time of the key frame; labels take no part.
 
@@ -85,12 +115,8 @@ class ScanMetric(Metric):
         return {metric_name(SCAN, name): value for name, value in scores.items()}
 
     def _add(self, solid: Bool[np.ndarray, "X Y Z"], frame: KeyFrame) -> None:
-        if frame.points_ego is None:
-            raise ValueError(f"ScanMetric: key frame {frame.token} came without its scan")
-        points = frame.points_ego[np.linalg.norm(frame.points_ego[:, :2], axis=-1) >= _NEAREST_M]
-        origin, ends = self._in_voxels(frame.origin_m[None])[0], self._in_voxels(points)
-        if not ((origin >= 0) & (origin < self.grid.shape)).all():
-            raise ValueError(f"ScanMetric: the LiDAR of {frame.token} at {frame.origin_m} m is outside of the volume")
+        points = _points_of(frame)
+        origin, ends = _scan_in_voxels(frame, points, self.grid)
         state = np.zeros(self.grid.shape, np.uint8)
         mark_scan(origin, ends, state)
         for number, value in enumerate((PASSED, RETURNED)):
@@ -104,9 +130,6 @@ class ScanMetric(Metric):
         errors_m = relative * np.linalg.norm(points[inside] - frame.origin_m, axis=-1)
         sums = [len(shares), relative.sum(), errors_m.sum(), (errors_m < 1).sum()]
         self.rays += torch.tensor([float(s) for s in sums], dtype=torch.float64, device=self.rays.device)
-
-    def _in_voxels(self, points_m: Float[np.ndarray, "N 3"]) -> Float64[np.ndarray, "N 3"]:
-        return np.ascontiguousarray((points_m.astype(np.float64) - self.grid.min_m) / self.grid.voxel_m)
 
 
 class StaticConsistency(Metric):

@@ -125,10 +125,18 @@ RUN: tuple[str, ...] = (*STREET, "depth/nuscenes/80m", "depth/nuscenes/80m/media
 """What a run on nuScenes is scored by unless told otherwise."""
 
 
-def run_protocols(dataset: str) -> tuple[str, ...]:
-    """Return what a run on a data set is scored by unless told otherwise; only nuScenes has Occ3D labels."""
+def run_protocols(dataset: str, *, with_labels: bool = False) -> tuple[str, ...]:
+    """Return what a run on a data set is scored by unless told otherwise.
+
+    Args:
+        dataset: Its name.
+        with_labels: Whether there are Occ3D labels, which nuScenes has and of the others a synthetic world. Without
+            them volumes are held against LiDAR and against each other.
+    """
+    if dataset == "nuscenes":
+        return RUN
     depth = depth_protocol(dataset)
-    return RUN if dataset == "nuscenes" else (depth, f"{depth}/median")
+    return (*(STREET if with_labels else ()), depth, f"{depth}/median", "lidar/scan", "static/next")
 
 
 def parse_protocols(text: str) -> tuple[str, ...]:

@@ -9,12 +9,16 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torchmetrics import Metric
 
+from gsocc.kernels.scan_trace import PASSED, RETURNED
 from gsocc.labels import FREE, NUM_OCC3D_LABELS
+from gsocc.metrics.label_free import SCAN, scan_states
 from gsocc.metrics.names import MaskName, metric_name, voxel_mask
 from gsocc.metrics.occupancy import geometry_iou, mean_iou
-from gsocc.structures import OccupancyLabels
+from gsocc.structures import OCC3D_GRID, OccupancyLabels, VoxelGrid
+from gsocc.structures.key_frame import KeyFrame
 
 Criterion = Literal["iou", "miou"]
+"""Of `ThresholdSweep`; `ScanThresholdSweep` reads no labels."""
 DEFAULT_THRESHOLDS: tuple[float, ...] = (*(round(0.05 * i, 2) for i in range(1, 20)), 0.97, 0.98, 0.99)
 
 
@@ -99,17 +103,8 @@ class ThresholdSweep(Metric):
         Raises:
             ValueError: Where no threshold hits a single occupied voxel, so that none is better than another.
         """
-        curve = self.compute()
-        best = max((score for _, score in curve if score > 0), default=0.0)
-        if best == 0.0:
-            raise ValueError(
-                "ThresholdSweep: no threshold hits an occupied voxel under the mask; the frames hold none, or the "
-                "prediction is empty"
-            )
-        ties = [t for t, score in curve if score == best]
         protocol = f"occ3d/{self.mask}" + ("/present" if self.criterion == "miou" else "")
-        name = metric_name(protocol, self.criterion)
-        return ThresholdChoice(ties[len(ties) // 2], name, best, tuple(curve))
+        return _best(self.compute(), metric_name(protocol, self.criterion))
 
     def confusion(self, index: int) -> Int[Tensor, "18 18"]:
         """Return the confusion matrix (truth, prediction) at threshold number `index`."""
@@ -120,3 +115,55 @@ class ThresholdSweep(Metric):
     def _score(self, index: int) -> float:
         confusion = self.confusion(index)
         return mean_iou(confusion, "present") if self.criterion == "miou" else geometry_iou(confusion)
+
+
+class ScanThresholdSweep(Metric):
+    """Score every threshold by LiDAR alone, for data that have no 3-D labels: `lidar/scan:iou`.
+
+    Voxels that a beam passed are empty, those with a return are matter; the state counts both by the number of
+    thresholds that their probability passes. Feed it training scenes.
+    """
+
+    counts: Tensor
+    full_state_update = False
+
+    def __init__(self, thresholds: Sequence[float] = DEFAULT_THRESHOLDS, grid: VoxelGrid = OCC3D_GRID) -> None:
+        super().__init__()
+        self.thresholds, self.grid = tuple(float(t) for t in thresholds), grid
+        counts = torch.zeros(2, len(self.thresholds) + 1, dtype=torch.int64)  # passed, returned
+        self.add_state("counts", counts, dist_reduce_fx="sum")
+
+    def update(self, occupancy: Float[Tensor, "B X Y Z"], key_frames: Sequence[KeyFrame]) -> None:
+        """Count one batch of probabilities in [0, 1], each with its key frame's scan."""
+        edges = torch.tensor(self.thresholds)
+        for probabilities, frame in zip(occupancy.cpu().float(), key_frames, strict=True):
+            state = torch.from_numpy(scan_states(frame, self.grid))
+            for number, value in enumerate((PASSED, RETURNED)):
+                passed = torch.bucketize(probabilities[state == value], edges, right=True)
+                self.counts[number] += torch.bincount(passed, minlength=len(edges) + 1).to(self.counts.device)
+
+    def compute(self) -> list[tuple[float, float]]:
+        """Return (threshold, score) in rising order of the threshold; NaN where no score exists."""
+        occupied = self.counts.flip(1).cumsum(1).flip(1)[:, 1:]  # (2, thresholds): at least that probable
+        returned = int(self.counts[1].sum())
+        scores = occupied[1].double() / (returned + occupied[0])
+        return list(zip(self.thresholds, scores.tolist(), strict=True))
+
+    def choose(self) -> ThresholdChoice:
+        """Return the best threshold; of equals, the middle one.
+
+        Raises:
+            ValueError: Where no threshold hits a voxel with a return.
+        """
+        return _best(self.compute(), metric_name(SCAN, "iou"))
+
+
+def _best(curve: list[tuple[float, float]], name: str) -> ThresholdChoice:
+    best = max((score for _, score in curve if score > 0), default=0.0)
+    if best == 0.0:
+        raise ValueError(
+            "ThresholdSweep: no threshold hits an occupied voxel among those that count; the frames hold none, or the "
+            "prediction is empty"
+        )
+    ties = [t for t, score in curve if score == best]
+    return ThresholdChoice(ties[len(ties) // 2], name, best, tuple(curve))

@@ -8,15 +8,15 @@ from jaxtyping import Float
 
 @dataclass(frozen=True)
 class KeyFrame:
-    """Where one key frame stands in its scene; the ego frame is the one at the time of its LiDAR scan.
+    """Where one key frame stands in its scene; `KeyFrameReader` says at which time its ego frame is taken.
 
     Attributes:
         token: The data set's id of the key frame.
         scene: Name of the scene it belongs to.
         previous: Id of the key frame before it in the scene, or "".
         number: Which of the S key frames of its scene it is, in order of time.
-        scene_lidar_to_ego: Poses of the LiDAR on the vehicle at all key frames of the scene.
-        scene_ego_to_global: Poses of the vehicle at the times of those scans.
+        scene_lidar_to_ego: Poses of the LiDAR on the vehicle at all key frames of the scene: where its rays start.
+        scene_ego_to_global: Poses of the vehicle at those key frames.
         points_ego: LiDAR returns in the ego frame, in metres; None where they were not asked for.
     """
 
@@ -30,7 +30,7 @@ class KeyFrame:
 
     @property
     def ego_to_global(self) -> Float[np.ndarray, "4 4"]:
-        """Pose of the vehicle at the time of the scan."""
+        """Pose of the vehicle at the key frame."""
         return self.scene_ego_to_global[self.number]
 
     @property
