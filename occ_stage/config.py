@@ -64,6 +64,8 @@ class ModelConfig(Config):
             keeping them: less memory, more time.
         initial_occupancy: Of every voxel before training; 0.5 is that of the releases.
         logit_gain: Factor on the free-space logit.
+        last_channel: What the logit of the last channel says of a voxel: that it is "free" or "solid". Of "solid"
+            the sky has no channel to be drawn from, see `objective.sky`.
         classes: Semantic channels, names of Occ3D; none for a network that knows only free and occupied.
     """
 
@@ -80,6 +82,7 @@ class ModelConfig(Config):
     recompute_voxels: bool = False
     initial_occupancy: float = 0.05
     logit_gain: float = 1.0
+    last_channel: Literal["free", "solid"] = "free"
     classes: tuple[str, ...] = tuple(c for c in OCC3D_CLASSES if c not in ("others", "other_flat"))
 
     @model_validator(mode="after")
@@ -230,7 +233,8 @@ class PoseConfig(Config):
 class EvaluationConfig(Config):
     """What is measured, and on which frames."""
 
-    max_samples: int | None = None  # of the validation split, evenly spread; all by default
+    frames: Literal["split", "all_3950", "unique_3802"] = "split"  # of the validation split; the latter two are DDAD's
+    max_samples: int | None = None  # of these, evenly spread; all by default
     validation_samples: int = 64  # used while training
     decision: Literal["threshold", "argmax"] = "threshold"  # argmax over the classes and free: the releases
     threshold: float | None = None  # occupancy threshold; chosen on training samples by default
