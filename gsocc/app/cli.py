@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from gsocc import __version__
-from gsocc.app.commands import bench, bench_label_free, demo, doctor, import_, index, predict, train, view, world
+from gsocc.app.commands import bench, bench_label_free, demo, doctor, import_, index, label, predict, train, view, world
 from gsocc.app.commands import eval as eval_  # named after its verb
 from gsocc.errors import run_reporting_errors
 
@@ -30,6 +30,7 @@ _GROUPS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
         "Build what training reads instead of a data set's tables.",
         {"nuscenes": index.nuscenes, "ddad": index.ddad},
     ),
+    "label": ("Make from the raw data what a data set does not ship.", {"depth": label.depth}),
     "import": (
         "Read published checkpoints of other systems.",
         {"gaussianocc": import_.gaussianocc, "occnerf": import_.occnerf},

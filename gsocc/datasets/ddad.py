@@ -11,7 +11,7 @@ from gsocc.datasets.index import default_index_path
 from gsocc.datasets.nuscenes import NuScenesDataset
 from gsocc.errors import DataError
 
-__all__ = ["CAMERAS", "DdadDataset", "build_index", "mask_path", "semantic_path"]
+__all__ = ["CAMERAS", "DdadDataset", "build_index", "depth_path", "mask_path", "semantic_path"]
 
 
 class DdadDataset(NuScenesDataset):
@@ -67,6 +67,14 @@ class DdadDataset(NuScenesDataset):
             for camera, image in zip(self.camera_names, images, strict=True)
         ]
 
+    def _depth_files(self, row: int) -> list[Path]:
+        images = [self._image_file(image) for image in self.index.key_image[row].tolist()]
+        scene = self.index.scene(row)
+        return [
+            depth_path(self.depth_root, scene, camera, image)
+            for camera, image in zip(self.camera_names, images, strict=True)
+        ]
+
     def _valid_mask(self, row: int) -> Bool[Tensor, "V H W"]:
         """Return the masks of a scene, read once."""
         scene = self.index.scene(row)
@@ -82,6 +90,14 @@ def mask_path(mask_root: Path, camera: str, scene: str) -> Path:
     That is the opposite of nuScenes' masks.
     """
     return mask_root / camera / scene / "mask.png"
+
+
+def depth_path(depth_root: Path, scene: str, camera: str, image_file: str) -> Path:
+    """Return the depth file of an image, where the published loaders look for it below `depth`.
+
+    Its format is that of `read_depth_file`.
+    """
+    return depth_root / scene / "depth" / camera / f"{PurePosixPath(image_file).stem}.npy"
 
 
 def semantic_path(semantics_root: Path, scene: str, camera: str, image_file: str) -> Path:

@@ -1,7 +1,7 @@
 """Read LiDAR scans and project them into cameras."""
 
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import numpy as np
@@ -87,6 +87,11 @@ def lidar_depth(
         order = np.argsort(-z_m, kind="stable") if collisions == "nearest" else slice(None)
         depth_m[view, pixel[order, 1], pixel[order, 0]] = z_m[order]
     return depth_m
+
+
+def depth_path(depth_root: Path, image_file: str) -> Path:
+    """Return the exported depth of an image, given by its path below the data root (`samples/<CAM>/<name>.jpg`)."""
+    return depth_root / PurePosixPath(image_file).with_suffix(".npy")
 
 
 def read_depth_file(path: Path, image_size: tuple[int, int]) -> Float32[np.ndarray, "H W"]:

@@ -1,7 +1,7 @@
 """nuScenes as surround samples: everything that training and evaluation read, through the index."""
 
 from collections.abc import Collection, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 import cv2
@@ -14,12 +14,12 @@ from torch.utils.data import Dataset
 from gsocc.datasets.image_cache import read_cached_image
 from gsocc.datasets.images import Crop, check_crop, read_image, resize, resize_nearest, scale_intrinsics
 from gsocc.datasets.index import find_index, open_index, pose_matrix, rebuild_command, select_rows
-from gsocc.datasets.lidar import Collisions, Rounding, lidar_depth, read_depth_file, resample_depth
+from gsocc.datasets.lidar import Collisions, Rounding, depth_path, lidar_depth, read_depth_file, resample_depth
 from gsocc.datasets.nuscenes_index import build_index
 from gsocc.datasets.occ3d import occ3d_path, read_occ3d
-from gsocc.datasets.scans import read_scan
+from gsocc.datasets.scans import lidar_to_cams, read_scan
 from gsocc.datasets.semantic_labels import read_semantic_labels, semantic_path
-from gsocc.datasets.transforms import ColorJitter
+from gsocc.datasets.transforms import jittered
 from gsocc.errors import DataError
 from gsocc.labels import FREE, IGNORE
 from gsocc.structures import OccupancyLabels, SurroundSample
@@ -283,11 +283,7 @@ class NuScenesDataset(Dataset[SurroundSample]):
             return images.clone()
         state = np.random.SeedSequence((self.seed, self._epoch, number)).generate_state(1)
         generator = torch.Generator().manual_seed(int(state[0]))
-        if torch.rand((), generator=generator).item() >= self.color_jitter:
-            return images.clone()
-        if self.jitter_per == "image":
-            return torch.cat([ColorJitter.draw(generator)(image[None]) for image in images])
-        return ColorJitter.draw(generator)(images)
+        return jittered(images, self.color_jitter, self.jitter_per, generator)
 
     def _intrinsics(self, key: Int64[np.ndarray, " V"], size: Size) -> Float64[np.ndarray, "V 3 3"]:
         stored = self.index.intrinsics[self.index.image_calibration[key]]
@@ -307,7 +303,8 @@ class NuScenesDataset(Dataset[SurroundSample]):
 
     def _depth(self, row: int, key: Int64[np.ndarray, " V"]) -> Float32[np.ndarray, "V H W"]:
         if self.depth_from == "files":
-            return np.stack([self._depth_file(image, self._depth_size(key)) for image in key.tolist()])
+            files = zip(self._depth_files(row), key.tolist(), strict=True)
+            return np.stack([self._depth_file(path, image, self._depth_size(key)) for path, image in files])
         return self._scan_depth(row, key, self.depth_rounding, self.depth_collisions, self.depth_min_m)
 
     def _depth_size(self, key: Int64[np.ndarray, " V"]) -> Size:
@@ -318,11 +315,9 @@ class NuScenesDataset(Dataset[SurroundSample]):
     ) -> Float32[np.ndarray, "V H W"]:
         size = self._depth_size(key)
         points = read_scan(self.root / self.index.lidar_file[row].decode())
-        lidar_to_global = pose_matrix(self.index.lidar_ego_to_global[row]) @ pose_matrix(self.index.lidar_to_ego[row])
-        cam_to_global = pose_matrix(self.index.image_ego_to_global[key]) @ self._cam_to_ego(key)
         return lidar_depth(
             points,
-            np.linalg.inv(cam_to_global) @ lidar_to_global,
+            lidar_to_cams(self.index, row, key),
             self._intrinsics(key, size),
             size,
             rounding=rounding,
@@ -330,10 +325,9 @@ class NuScenesDataset(Dataset[SurroundSample]):
             min_depth_m=min_m,
         )
 
-    def _depth_file(self, image: int, size: Size) -> Float32[np.ndarray, "H W"]:
-        name = PurePosixPath(self._image_file(image))
+    def _depth_file(self, path: Path, image: int, size: Size) -> Float32[np.ndarray, "H W"]:
         stored = self._size(image)
-        depth_m = read_depth_file(self.depth_root / name.parent / f"{name.stem}.npy", stored)
+        depth_m = read_depth_file(path, stored)
         if size == stored and self.crop is None:
             return depth_m
         return resample_depth(depth_m, scale_intrinsics(np.eye(3), stored, size, self.crop), size)
@@ -350,13 +344,16 @@ class NuScenesDataset(Dataset[SurroundSample]):
     def _occupancy(self, row: int) -> OccupancyLabels:
         return read_occ3d(occ3d_path(self.gts_root, self.index.scene(row), self.index.token(row)))
 
+    def _depth_files(self, row: int) -> list[Path]:
+        return [depth_path(self.depth_root, self._image_file(i)) for i in self.index.key_image[row].tolist()]
+
     def _semantic_files(self, row: int) -> list[Path]:
         return [semantic_path(self.semantics_root, self._image_file(i)) for i in self.index.key_image[row].tolist()]
 
     def _valid_mask(self, row: int) -> Bool[Tensor, "V H W"]:
         """Return the masks of all cameras, which are the same for all of nuScenes."""
         if self._masks is None:
-            files = [self.self_mask_root / f"{camera}_mask.png" for camera in self.camera_names]
+            files = [mask_path(self.self_mask_root, camera) for camera in self.camera_names]
             self._masks = self._read_masks(files, row, zero_is_valid=False)
         return self._masks
 
@@ -379,6 +376,11 @@ class NuScenesDataset(Dataset[SurroundSample]):
             return values
         top, left, height, width = self.crop
         return values[top : top + height, left : left + width]
+
+
+def mask_path(mask_root: Path, camera: str) -> Path:
+    """Return the self-occlusion mask of a camera: a PNG of the stored size, non-zero where it sees the world."""
+    return mask_root / f"{camera}_mask.png"
 
 
 def _check_frame_ids(frame_ids: tuple[int, ...]) -> None:

@@ -1,11 +1,12 @@
-"""Read a LiDAR scan of any data set that an index lists."""
+"""LiDAR scans of any data set that an index lists: read them, and say where its cameras saw them from."""
 
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float64, Int64
 
 from gsocc.datasets.dgp_format.point_clouds import read_points
+from gsocc.datasets.index import SurroundIndex, pose_matrix
 from gsocc.datasets.lidar import read_lidar
 
 
@@ -16,3 +17,16 @@ def read_scan(path: Path) -> Float[np.ndarray, "N 3"]:
         DataError: See `read_points` and `read_lidar`.
     """
     return read_points(path) if path.suffix == ".npz" else read_lidar(path)
+
+
+def lidar_to_cams(index: SurroundIndex, row: int, images: Int64[np.ndarray, " V"]) -> Float64[np.ndarray, "V 4 4"]:
+    """Return LiDAR -> camera of images, through the ego poses of scan and image, which were taken at different times.
+
+    Args:
+        index: The index of the data set.
+        row: The key frame of the scan.
+        images: Rows of the images.
+    """
+    lidar_to_global = pose_matrix(index.lidar_ego_to_global[row]) @ pose_matrix(index.lidar_to_ego[row])
+    cam_to_ego = pose_matrix(index.cam_to_ego[index.image_calibration[images]])
+    return np.linalg.inv(pose_matrix(index.image_ego_to_global[images]) @ cam_to_ego) @ lidar_to_global
