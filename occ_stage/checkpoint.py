@@ -22,6 +22,22 @@ def find_run_checkpoint(path: Path) -> Path:
     return find_checkpoint(path, "gsocc train occ")
 
 
+def run_config(path: Path, overrides: Sequence[str] = ()) -> OccConfig:
+    """Return the configuration that a run was trained with.
+
+    Args:
+        path: A run directory or a checkpoint folder.
+        overrides: Changes to it.
+
+    Raises:
+        CheckpointError: Where there is no checkpoint, or it lacks its configuration.
+    """
+    file = find_run_checkpoint(path) / "config.yaml"
+    if not file.is_file():
+        raise CheckpointError(f"{file}: missing; a checkpoint is weights and configuration together")
+    return load_config(file, OccConfig, overrides)
+
+
 def load_predictor(path: Path, overrides: Sequence[str] = (), device: torch.device | None = None) -> Predictor:
     """Load a run's network together with the configuration that it was trained with.
 
@@ -33,11 +49,8 @@ def load_predictor(path: Path, overrides: Sequence[str] = (), device: torch.devi
     Raises:
         CheckpointError: Where there is no checkpoint, or it does not fit the configuration.
     """
+    config = run_config(path, overrides)
     checkpoint = load_checkpoint(find_run_checkpoint(path))
-    config_path = checkpoint.folder / "config.yaml"
-    if not config_path.is_file():
-        raise CheckpointError(f"{config_path}: missing; a checkpoint is weights and configuration together")
-    config = load_config(config_path, OccConfig, overrides)
     # The checkpoint brings all weights: those that training started from may be anywhere.
     blank = config.model.model_copy(update={"backbone_weights": None})
     model = build_model(config.model_copy(update={"model": blank}))

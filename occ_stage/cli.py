@@ -1,8 +1,9 @@
 """Commands of stage 2; ``gsocc`` offers the same ones. Heavy imports happen inside, so that help stays quick."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +18,11 @@ from gsocc.command_line import (
     policy_of,
     resolve_run,
 )
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from occ_stage.evaluate import Evaluation
 
 
 def train(
@@ -49,8 +55,18 @@ def evaluate(
     ] = None,
 ) -> None:
     """Score a trained stage-2 run on the validation split of its data."""
-    from rich.console import Console
+    _score(checkpoint, overrides, out, predictions, baselines, protocol)
 
+
+def _score(
+    checkpoint: Path,
+    overrides: Sequence[str],
+    out: Path | None,
+    predictions: Path | None,
+    baselines: bool,
+    protocol: str | None,
+) -> "Evaluation":
+    """Score a run and print the table of its scores."""
     from gsocc.engine import is_main_process
     from gsocc.metrics.protocols import parse_protocols, protocol_lines
     from occ_stage.evaluate import evaluate_checkpoint
@@ -61,9 +77,60 @@ def evaluate(
         checkpoint, overrides, out, predictions, with_baselines=baselines, protocols=protocols
     )
     if is_main_process():
-        console = Console(width=None if sys.stdout.isatty() else 140)
+        console = _console()
         console.print(score_table(checkpoint.name, result, scored))
         console.print(protocol_lines(result.protocols), markup=False, highlight=False, style="dim")
+    return result
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 140)
+
+
+def _require_dataset(checkpoint: Path, overrides: Sequence[str], wanted: str) -> None:
+    """Refuse a run on another data set.
+
+    Raises:
+        UserError: Where the run reads another one.
+    """
+    from gsocc.errors import UserError
+    from occ_stage.checkpoint import run_config
+
+    found = run_config(checkpoint, overrides).data.dataset
+    if found != wanted:
+        raise UserError(f"{checkpoint}: the run reads {found}, not {wanted}; score it with gsocc eval {found}")
+
+
+def evaluate_ddad(
+    checkpoint: Checkpoint,
+    overrides: Overrides = [],  # noqa: B006
+    frames: Annotated[
+        str | None,
+        typer.Option(
+            help="Which validation frames: split (all there are), all_3950 or unique_3802, the published lists of DDAD."
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for metrics.json; default <run>/eval.")] = None,
+    predictions: Annotated[Path | None, typer.Option(help="Also write a prediction file per key frame here.")] = None,
+    baselines: Annotated[bool, typer.Option(help="Score the trivial predictors on the same frames too.")] = True,
+    protocol: Annotated[
+        str | None, typer.Option(help="Protocols to score in one pass, separated by commas; see docs/metrics.md.")
+    ] = None,
+) -> None:
+    """Score a stage-2 run on DDAD: depth to 200 m by camera, occupancy by LiDAR, and by truth where it exists."""
+    from gsocc.engine import is_main_process
+
+    changes = [*overrides, *([] if frames is None else [f"evaluation.frames={frames}"])]
+    _require_dataset(checkpoint, changes, "ddad")
+    result = _score(checkpoint, changes, out, predictions, baselines, protocol)
+    if is_main_process():
+        from occ_stage.tables import camera_table
+
+        table = camera_table(result)
+        if table is not None:
+            _console().print(table)
 
 
 def predict(

@@ -101,7 +101,8 @@ class RendererConfig(Config):
     Attributes:
         name: See `gsocc.renderers`.
         size: Of the drawn images.
-        scale_fraction: Standard deviation of a Gaussian over the voxel edge; splats of a box only.
+        scale_fraction: Standard deviation of a Gaussian over the voxel edge; splats. Of a contracted grid those of its
+            box, unless `scale_tiers` is "voxel".
         scale_m: Standard deviation in metres, the same along all axes; splats. None takes `scale_fraction`.
         scale_tiers: With `scale_m`: pairs (distance from the ego origin in metres, factor); of those whose distance is
             exceeded the last counts.
@@ -115,7 +116,7 @@ class RendererConfig(Config):
     size: Size = (180, 320)
     scale_fraction: Vec3 = (0.5, 0.5, 0.5)
     scale_m: float | None = Field(default=None, gt=0)
-    scale_tiers: tuple[tuple[float, float], ...] = ()
+    scale_tiers: tuple[tuple[float, float], ...] | Literal["voxel"] = ()
     ray_rule: Literal["exponential", "saturating_sum", "saturating_logits"] = "exponential"
     rest_at_last: bool = False
     options: dict[str, float | int | str | bool] = Field(default_factory=dict)

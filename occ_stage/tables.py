@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from gsocc.metrics.depth import DEPTH_SCORES
+
 if TYPE_CHECKING:
     from occ_stage.evaluate import Evaluation
 
@@ -26,6 +28,25 @@ def score_table(name: str, result: "Evaluation", baselines: dict[str, "Evaluatio
             continue
         others = [_number(baseline.metrics.get(metric)) for baseline in baselines.values()]
         table.add_row(metric, _number(value), *others)
+    return table
+
+
+def camera_table(result: "Evaluation") -> Table | None:
+    """Return depth by camera, the mean last; None where depth was not scored."""
+    protocols = [name for name in result.protocols if name.startswith("depth/") and not name.endswith("/median")]
+    if not protocols:
+        return None
+    protocol = protocols[0]
+    table = Table(title=f"{protocol}, by camera", title_justify="left")
+    table.add_column("camera")
+    for score in DEPTH_SCORES:
+        table.add_column(score, justify="right")
+    start = f"{protocol}:{DEPTH_SCORES[0]}/"
+    cameras = [name.removeprefix(start) for name in result.metrics if name.startswith(start)]
+    for camera in cameras:
+        table.add_row(camera, *(_number(result.metrics[f"{protocol}:{s}/{camera}"]) for s in DEPTH_SCORES))
+    table.add_section()
+    table.add_row("mean", *(_number(result.metrics[f"{protocol}:{s}"]) for s in DEPTH_SCORES), style="bold")
     return table
 
 

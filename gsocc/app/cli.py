@@ -38,7 +38,7 @@ _GROUPS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
     "train": ("Train a stage.", {"pose": train.pose, "occ": train.occ}),
     "eval": (
         "Score a trained network, or its prediction files.",
-        {"nuscenes": eval_.nuscenes, "predictions": eval_.predictions, "pose": eval_.pose},
+        {"nuscenes": eval_.nuscenes, "ddad": eval_.ddad, "predictions": eval_.predictions, "pose": eval_.pose},
     ),
     "predict": ("Write prediction files.", {"occ": predict.occ, "pose": predict.pose}),
     "view": ("Look at predictions, or at a rig.", {"occ": view.occ, "overlap": view.overlap}),

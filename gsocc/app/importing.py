@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from gsocc.app.paths import CONFIGS
 from gsocc.config import load_config, to_yaml
@@ -32,10 +32,12 @@ from pose_stage.config import DataConfig, PoseRunConfig
 REPORT = "import_report.json"
 STAGE1 = "stage1"
 _CHECKPOINT = Path("checkpoints") / "last"
-_RECIPES: dict[tuple[System, bool], str] = {
-    ("gaussianocc", True): "nuscenes_gaussianocc.yaml",
-    ("occnerf", True): "nuscenes_occnerf_semantic.yaml",
-    ("occnerf", False): "nuscenes_occnerf_depth.yaml",
+TrainedOn = Literal["nuscenes", "ddad"]
+_RECIPES: dict[tuple[System, TrainedOn, bool], str] = {
+    ("gaussianocc", "nuscenes", True): "nuscenes_gaussianocc.yaml",
+    ("gaussianocc", "ddad", True): "ddad_gaussianocc.yaml",
+    ("occnerf", "nuscenes", True): "nuscenes_occnerf_semantic.yaml",
+    ("occnerf", "nuscenes", False): "nuscenes_occnerf_depth.yaml",
 }
 
 # How the releases turn logits into labels: argmax over classes and free, or a probability of at least 0.6.
@@ -72,6 +74,7 @@ class Choices:
         render_size: (H, W) of renderings.
         backbone: Name of a ResNet.
         pose_backbone: Of the pose network.
+        dataset: What it was trained on; of OccNeRF always nuScenes.
         overrides: Changes to the recipe, such as `data.root=...`.
     """
 
@@ -80,6 +83,7 @@ class Choices:
     render_size: tuple[int, int] | None = None
     backbone: str | None = None
     pose_backbone: str = "resnet34"
+    dataset: TrainedOn = "nuscenes"
     overrides: Sequence[str] = ()
 
 
@@ -165,7 +169,7 @@ def _configure(
         changes.append("pose={source: ground_truth, checkpoint: null}")
     else:
         changes.append(f"pose={{source: stage1, checkpoint: {quoted(str(stage1))}}}")
-    recipe = CONFIGS / "occ" / _RECIPES[system, facts.semantic]
+    recipe = CONFIGS / "occ" / _RECIPES[system, choices.dataset, facts.semantic]
     return load_config(recipe, OccConfig, [*changes, *choices.overrides])
 
 
@@ -196,7 +200,12 @@ def _write_stage1(folder: Path, net: PoseDepthNet, config: OccConfig, meta: dict
     """Write the checkpoint of the pose network; return the stage-2 configuration that names its weights."""
     run = PoseRunConfig(
         name=f"{config.name}_stage1",
-        data=DataConfig(root=config.data.root, version=config.data.version, image_size=config.data.image_size),
+        data=DataConfig(
+            dataset=config.data.dataset,
+            root=config.data.root,
+            version=config.data.version,
+            image_size=config.data.image_size,
+        ),
         training=TrainConfig(steps=1),
         model=net.config,
     )

@@ -31,7 +31,8 @@ def published_rows(index: SurroundIndex, name: FrameList) -> Int64[np.ndarray, "
     if len(rows) != _COUNTS[name]:
         raise DataError(
             f"the list {name} is one of DDAD's {_COUNTS[name]} frames, but by its rule this index gives {len(rows)} of "
-            f"{len(index.split_rows('val'))} validation samples; score all frames there are (evaluation.frames: split)"
+            f"{len(index.split_rows('val'))} validation samples; score all frames there are with --frames split, or "
+            "evaluation.frames: split"
         )
     return rows
 

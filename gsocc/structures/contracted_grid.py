@@ -102,14 +102,30 @@ class ContractedGrid:
     def centers_m(self, device: torch.device | str = "cpu") -> Float[Tensor, "X Y Z 3"]:
         """Return the centres of the voxels (in contracted coordinates) in the ego frame, in metres."""
         axes = []
-        for low, high, count, kept in zip(self.min_m, self.max_m, self.shape, _ENDS_KEPT, strict=True):
-            index = torch.arange(count, device=device, dtype=torch.float32)
-            if self.lattice == "ends":
-                contracted = 2.0 * index.clamp(kept, count - 1 - kept) / (count - 1) - 1.0
-            else:
-                contracted = (2.0 * index + 1.0) / count - 1.0
+        for low, high, contracted in zip(self.min_m, self.max_m, self._contracted_axes(device), strict=True):
             axes.append(0.5 * (low + high) + 0.5 * (high - low) * expand(contracted, self.inner))
         return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
+
+    def edges_m(self, device: torch.device | str = "cpu") -> Float[Tensor, "X Y Z 3"]:
+        """Return how long each voxel is along x, y, z in metres, by the slope of `expand` at its centre."""
+        axes = []
+        for edge, contracted in zip(self.voxel_m, self._contracted_axes(device), strict=True):
+            a, _ = _constants(self.inner)
+            size = contracted.abs().clamp(min=self.inner)
+            slope = torch.where(contracted.abs() <= self.inner, 1.0 / self.inner, a / (1.0 - size).square())
+            axes.append(edge * self.inner * slope)
+        return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
+
+    def _contracted_axes(self, device: torch.device | str) -> list[Float[Tensor, " count"]]:
+        """Return the contracted coordinates of voxel centres along x, y, z."""
+        axes = []
+        for count, kept in zip(self.shape, _ENDS_KEPT, strict=True):
+            index = torch.arange(count, device=device, dtype=torch.float32)
+            if self.lattice == "ends":
+                axes.append(2.0 * index.clamp(kept, count - 1 - kept) / (count - 1) - 1.0)
+            else:
+                axes.append((2.0 * index + 1.0) / count - 1.0)
+        return axes
 
     def to_index(self, points_ego: Float[Tensor, "*N 3"]) -> Float[Tensor, "*N 3"]:
         """Return continuous voxel coordinates: voxel i spans [i, i + 1); all of space lies within the grid.

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -11,8 +12,11 @@ from torch import Tensor
 from gsocc.structures.contracted_grid import ContractedGrid
 from gsocc.structures.voxel_grid import VoxelGrid
 
-Tiers = tuple[tuple[float, float], ...]
-"""Pairs of a distance in metres and a factor, by ascending distance; see `VoxelGaussians`."""
+Tiers = tuple[tuple[float, float], ...] | Literal["voxel"]
+"""Pairs of a distance in metres and a factor, by ascending distance, or "voxel"; see `VoxelGaussians`."""
+
+_LARGEST = 0.15
+"""Of tiers "voxel": largest standard deviation over the distance from the ego. Beyond, kernels are not ellipses."""
 
 RELEASED_TIERS: Tiers = ((60.0, 4.0), (80.0, 8.0))
 """Those of GaussianOcc, whose standard deviation is 0.2 m (`scale_fraction_of`)."""
@@ -60,7 +64,8 @@ class VoxelGaussians:
     """One axis-aligned Gaussian per voxel: only opacity and features vary, so a renderer can cache per rig.
 
     Voxels of a `ContractedGrid` grow without end, and so do the gaps between Gaussians of one size. GaussianOcc (GSV,
-    arXiv:2408.11447, as released) makes Gaussians larger in tiers of their distance from the ego origin.
+    arXiv:2408.11447, as released) makes Gaussians larger in tiers of their distance from the ego origin, and leaves
+    gaps; with tiers "voxel" each is as large as its voxel asks for along every axis, up to 0.15 of its distance.
 
     Attributes:
         grid: Where the voxels are.
@@ -68,7 +73,7 @@ class VoxelGaussians:
         opacities: Peak opacities in [0, 1].
         features: Channels per voxel.
         tiers: Pairs (distance_m, factor): a Gaussian farther from the ego origin than some of the distances is larger
-            by the factor of the last of them.
+            by the factor of the last of them. "voxel": `scale_fraction` is over the edges of each voxel itself.
     """
 
     grid: VoxelGrid | ContractedGrid
@@ -78,6 +83,8 @@ class VoxelGaussians:
     tiers: Tiers = ()
 
     def __post_init__(self) -> None:
+        if self.tiers == "voxel":
+            return
         distances = [distance for distance, _ in self.tiers]
         numbers = [number for tier in self.tiers for number in tier]
         if sorted(set(distances)) != distances or not all(math.isfinite(n) and n > 0 for n in numbers):
@@ -88,9 +95,14 @@ class VoxelGaussians:
 
     def scales_m(self, device: torch.device | str = "cpu") -> Float[Tensor, "#N 3"]:
         """Return standard deviations along x, y, z in metres, one row for all Gaussians where there are no tiers."""
-        base = torch.tensor(self.scale_fraction, device=device) * torch.tensor(self.grid.voxel_m, device=device)
-        if not self.tiers:
+        fraction = torch.tensor(self.scale_fraction, device=device)
+        base = fraction * torch.tensor(self.grid.voxel_m, device=device)
+        if not self.tiers or (self.tiers == "voxel" and isinstance(self.grid, VoxelGrid)):
             return base[None]
+        if self.tiers == "voxel":
+            assert isinstance(self.grid, ContractedGrid)
+            most_m = _LARGEST * self.grid.centers_m(device).reshape(-1, 3).norm(dim=-1, keepdim=True)  # (N, 1)
+            return torch.minimum(fraction * self.grid.edges_m(device).reshape(-1, 3), most_m.maximum(base))
         distances_m = self.grid.centers_m(device).reshape(-1, 3).norm(dim=-1)  # (N,)
         factors = torch.ones_like(distances_m)
         for beyond_m, factor in self.tiers:

@@ -21,6 +21,7 @@ Voxels = Annotated[str | None, typer.Option(help="ZxYxX, such as 24x300x300; by 
 ImageSize = Annotated[str | None, typer.Option(help="HxW of the network's images; default what encoder.pth says.")]
 RenderSize = Annotated[str | None, typer.Option(help="HxW of renderings; by default the recipe's.")]
 PoseBackbone = Annotated[str, typer.Option(help="Of the pose network.")]
+DatasetName = Annotated[str, typer.Option(help="What it was trained on: nuscenes or ddad.")]
 Overrides = Annotated[list[str], typer.Option("--set", help="Change a key of the recipe; repeatable.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier import at --out.")]
 
@@ -33,12 +34,16 @@ def gaussianocc(
     image_size: ImageSize = None,
     render_size: RenderSize = None,
     pose_backbone: PoseBackbone = "resnet34",
+    dataset: DatasetName = "nuscenes",
     overrides: Overrides = [],  # noqa: B006  typer copies it
     overwrite: Overwrite = False,
 ) -> None:
     """Import a published GaussianOcc checkpoint, its stage-1 pose network included."""
+    if dataset not in ("nuscenes", "ddad"):
+        raise UserError(f"--dataset: expected nuscenes or ddad, got {dataset!r}")
     sizes = (voxels, image_size, render_size)
-    _import("gaussianocc", folder, out, backbone, sizes, pose_backbone, overrides, overwrite)
+    trained_on: Literal["nuscenes", "ddad"] = "ddad" if dataset == "ddad" else "nuscenes"
+    _import("gaussianocc", folder, out, backbone, sizes, pose_backbone, overrides, overwrite, trained_on)
 
 
 def occnerf(
@@ -65,6 +70,7 @@ def _import(
     pose_backbone: str,
     overrides: list[str],
     overwrite: bool,
+    dataset: Literal["nuscenes", "ddad"] = "nuscenes",
 ) -> None:
     from rich.console import Console
 
@@ -77,6 +83,7 @@ def _import(
         render_size=None if render_size is None else parse_size(render_size, "--render-size"),
         backbone=backbone,
         pose_backbone=pose_backbone,
+        dataset=dataset,
         overrides=overrides,
     )
     imported = import_released(system, folder, out, choices, overwrite=overwrite)
@@ -117,5 +124,5 @@ def _summary(imported: "Imported", report: Path) -> list[str]:
     if imported.stage1 is not None:
         lines.append(f"pose network: {imported.stage1}, for pose.checkpoint of pose.source: stage1")
     lines.append(f"every key: {report}")
-    lines.append(f"wrote {imported.folder}; score it with `gsocc eval nuscenes {imported.folder}`")
+    lines.append(f"wrote {imported.folder}; score it with `gsocc eval {config.data.dataset} {imported.folder}`")
     return lines
