@@ -8,7 +8,20 @@ from typing import Annotated, Any
 import typer
 
 from gsocc import __version__
-from gsocc.app.commands import bench, bench_label_free, demo, doctor, import_, index, label, predict, train, view, world
+from gsocc.app.commands import (
+    bench,
+    bench_label_free,
+    demo,
+    doctor,
+    export,
+    import_,
+    index,
+    label,
+    predict,
+    train,
+    view,
+    world,
+)
 from gsocc.app.commands import eval as eval_  # named after its verb
 from gsocc.errors import run_reporting_errors
 
@@ -30,7 +43,10 @@ _GROUPS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
         "Build what training reads instead of a data set's tables.",
         {"nuscenes": index.nuscenes, "ddad": index.ddad},
     ),
-    "label": ("Make from the raw data what a data set does not ship.", {"depth": label.depth}),
+    "label": (
+        "Make from the raw data what a data set does not ship.",
+        {"depth": label.depth},
+    ),
     "import": (
         "Read published checkpoints of other systems.",
         {"gaussianocc": import_.gaussianocc, "occnerf": import_.occnerf},
@@ -41,6 +57,10 @@ _GROUPS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
         {"nuscenes": eval_.nuscenes, "ddad": eval_.ddad, "predictions": eval_.predictions, "pose": eval_.pose},
     ),
     "predict": ("Write prediction files.", {"occ": predict.occ, "pose": predict.pose}),
+    "export": (
+        "Write Gaussians and voxels for other programs.",
+        {"gaussians": export.gaussians, "voxels": export.voxels},
+    ),
     "view": ("Look at predictions, or at a rig.", {"occ": view.occ, "overlap": view.overlap}),
     "bench": (
         "Measure, on this machine, what the documentation claims.",
