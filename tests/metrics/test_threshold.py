@@ -1,10 +1,12 @@
+import numpy as np
 import pytest
 import torch
 from metric_helpers import random_labels
 
 from gsocc.labels import FREE
-from gsocc.metrics import OccupancyMetric, ThresholdSweep
-from gsocc.structures import OccupancyLabels
+from gsocc.metrics import OccupancyMetric, ScanMetric, ScanThresholdSweep, ThresholdSweep
+from gsocc.structures import OccupancyLabels, VoxelGrid
+from gsocc.structures.key_frame import KeyFrame
 
 
 def _case(seed: int) -> tuple[torch.Tensor, torch.Tensor, OccupancyLabels]:
@@ -69,3 +71,40 @@ def test_a_free_class_and_unordered_thresholds_are_refused() -> None:
         ThresholdSweep().update(torch.zeros(labels.semantics.shape), labels.semantics, labels)
     with pytest.raises(ValueError, match="rise"):
         ThresholdSweep(thresholds=(0.5, 0.4))
+
+
+def test_thresholds_by_lidar_score_what_the_scan_metric_scores() -> None:
+    """One pass over histograms of two frames against a `ScanMetric` per threshold: the same counts, no labels."""
+    grid = VoxelGrid((0.0, 0.0, 0.0), (8, 6, 4), (1.0, 1.0, 1.0))
+    rng = np.random.default_rng(3)
+    frames = [_scanned(rng.uniform((4, 0, 0), (8, 6, 4), (40, 3))) for _ in range(2)]
+    occupancy = torch.from_numpy(np.floor(rng.random((2, *grid.shape)) * 20) / 20).float()
+    sweep = ScanThresholdSweep(grid=grid)
+    sweep.update(occupancy, frames)
+    choice = sweep.choose()
+    for threshold, score in choice.curve:
+        metric = ScanMetric(grid)
+        metric.update(torch.where(occupancy >= threshold, 4, FREE).to(torch.uint8), frames)
+        assert metric.compute()["lidar/scan:iou"] == pytest.approx(score), threshold
+    assert choice.criterion == "lidar/scan:iou"
+    assert choice.score == max(score for _, score in choice.curve)
+
+
+def test_one_ray_chooses_between_what_it_passed_and_where_it_ended() -> None:
+    """By hand: four passed voxels of probability 0.3, one with a return of 0.7: all thresholds between are perfect."""
+    grid = VoxelGrid((0.0, 0.0, 0.0), (8, 1, 1), (1.0, 1.0, 1.0))
+    occupancy = torch.full((1, 8, 1, 1), 0.3)
+    occupancy[0, 4] = 0.7
+    sweep = ScanThresholdSweep(grid=grid)
+    sweep.update(occupancy, [_scanned(np.array([[4.5, 0.5, 0.5]]))])
+    assert sweep.counts.sum(1).tolist() == [4, 1]
+    choice = sweep.choose()
+    assert choice.score == 1.0
+    assert 0.3 < choice.threshold <= 0.7
+
+
+def _scanned(points: np.ndarray) -> KeyFrame:
+    """Return a key frame whose LiDAR stands half a metre inside of the grid's corner."""
+    lidar = np.eye(4)
+    lidar[:3, 3] = 0.5
+    return KeyFrame("a", "scene", "", 0, lidar[None], np.eye(4)[None], points)

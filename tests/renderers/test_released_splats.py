@@ -191,3 +191,34 @@ def test_contracted_voxels_pass_a_gradient_check_in_double_precision() -> None:
 def test_an_unknown_footprint_is_refused() -> None:
     with pytest.raises(ValueError, match="footprint: expected one of exact, released, got 'wide'"):
         build_renderer("splat_cpu", footprint="wide")
+
+
+def test_gaussians_that_grow_with_their_voxels_are_as_large_as_these_within_limits() -> None:
+    """By hand: the fraction of each voxel's own edges, at most 0.15 of its distance, at least that of the box."""
+    scene = replace(contracted_scene("cells"), scale_fraction=(0.4, 0.4, 0.2), tiers="voxel")
+    assert isinstance(scene.grid, ContractedGrid)
+    sigmas = scene.scales_m().reshape(*scene.grid.shape, 3)
+    distances = scene.grid.centers_m().norm(dim=-1)
+    fraction, box = torch.tensor(scene.scale_fraction), torch.tensor(scene.grid.voxel_m)
+    for index in ((4, 4, 3), (8, 4, 3), (0, 0, 0), (7, 1, 5)):
+        wanted = torch.minimum(
+            fraction * scene.grid.edges_m()[index], (0.15 * distances[index]).maximum(fraction * box)
+        )
+        torch.testing.assert_close(sigmas[index], wanted)
+    torch.testing.assert_close(sigmas[4, 4, 3], fraction * box)
+    assert (sigmas >= fraction * box - 1e-6).all() and sigmas[0, 0, 0, 0] > 2 * sigmas[4, 4, 3, 0]
+
+
+@pytest.mark.parametrize("lattice", ["cells", "ends"])
+def test_renderers_agree_on_gaussians_that_grow_with_their_voxels(lattice: Lattice) -> None:
+    """Lists kept for a rig, tiles without lists, and the torch oracle draw one picture."""
+    scene = replace(contracted_scene(lattice), scale_fraction=(0.4, 0.4, 0.25), tiers="voxel")
+    wanted = build_renderer("splat_torch").render(scene, portrait_rig())
+    for renderer in (
+        build_renderer("splat_cpu"),
+        build_renderer("splat_cpu", cache=False),
+        build_renderer("splat_gsplat"),
+    ):
+        drawn = renderer.render(scene, portrait_rig())
+        torch.testing.assert_close(drawn.depth_sum_m, wanted.depth_sum_m, atol=2e-3, rtol=1e-3)
+        torch.testing.assert_close(drawn.opacity, wanted.opacity, atol=1e-4, rtol=1e-3)

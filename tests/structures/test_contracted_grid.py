@@ -126,3 +126,18 @@ def test_only_the_outermost_centres_of_the_released_lattice_are_moved() -> None:
     for axis, (count, kept) in enumerate(zip(grid.shape, (0.5, 0.5, 0.05), strict=True)):
         expected[..., axis] = expected[..., axis].clamp(0.5 + kept, count - 0.5 - kept)
     torch.testing.assert_close(index, expected, atol=1e-4, rtol=0.0)
+
+
+@pytest.mark.parametrize("grid", [OCCNERF, RELEASED])
+def test_edges_are_the_slope_of_the_map_times_the_pitch(grid: ContractedGrid) -> None:
+    """By automatic differentiation of `expand` in float64 at the centres of a diagonal; in the box they are the box's."""
+    x, z = torch.arange(2, 298), torch.arange(2, 298) % 20 + 2
+    contracted = grid.to_contracted(grid.centers_m()[x, x, z].double()).requires_grad_()
+    half = 0.5 * (torch.tensor(grid.max_m) - torch.tensor(grid.min_m)).double()
+    (expand(contracted, grid.inner) * half).sum().backward()
+    assert contracted.grad is not None
+    pitch = 2.0 / torch.tensor(grid.steps)
+    smooth = (contracted.detach().abs() - grid.inner).abs() > 1e-4
+    edges = grid.edges_m()[x, x, z].double()
+    torch.testing.assert_close(edges[smooth], (contracted.grad * pitch)[smooth], rtol=2e-3, atol=1e-5)
+    torch.testing.assert_close(grid.edges_m()[150, 150, 12], torch.tensor(grid.voxel_m))
