@@ -69,6 +69,10 @@ class ObjectiveConfig(Config):
         ssim_weight: Share of SSIM in both.
         flow: Weight of the distance between measured flow and the one that depth and motion imply; beyond the paper.
         smoothness: Weight of edge-aware smoothness.
+        mask_margin_px: How far what is compared keeps from the pixels that show the vehicle, at the size of the images:
+            flow and SSIM look at a neighbourhood.
+        hidden_plane: Weight of planes behind the vehicle: the disparity of pixels that show it, or lie in their margin,
+            shall go on evenly from that around them. Without it nothing says what depth they have.
         motion: What warps images in time: the "network"'s motion, or the "geometric" one from flow and depth, which the
             network then imitates.
         imitation: Of "geometric": weight of the network's distance to it.
@@ -83,6 +87,8 @@ class ObjectiveConfig(Config):
     ssim_weight: float = Field(default=0.85, ge=0, le=1)
     flow: float = Field(default=0.0, ge=0)
     smoothness: float = Field(default=0.001, ge=0)
+    mask_margin_px: int = Field(default=0, ge=0)
+    hidden_plane: float = Field(default=0.0, ge=0)
     motion: Literal["network", "geometric"] = "network"
     imitation: float = Field(default=1.0, ge=0)
     refine_steps: int = Field(default=0, ge=0)

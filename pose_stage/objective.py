@@ -1,15 +1,18 @@
 """What stage 1 minimises: neighbours in time and, at one instant, neighbouring cameras must explain each image."""
 
+from dataclasses import replace
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from gsocc.engine import LossReport
 from gsocc.geometry.rig_motion import camera_motion, with_key_frame
 from gsocc.geometry.twist import motion_to_twist
 from gsocc.losses.flow import flow_consistency
+from gsocc.losses.masks import keep_margin
 from gsocc.losses.reprojection import pick_nearest, reprojection_loss, shrink_depth, shrink_images
-from gsocc.losses.smoothness import disparity_smoothness
+from gsocc.losses.smoothness import disparity_bending, disparity_smoothness
 from gsocc.networks.pose_depth_net import PoseDepthNet, PoseDepthOutput
 from gsocc.structures import SurroundBatch
 from pose_stage.config import PoseRunConfig
@@ -51,6 +54,7 @@ class PoseObjective:
     def __call__(self, model: nn.Module, batch: SurroundBatch) -> LossReport:
         """Return the weighted terms of a batch and their sum."""
         config = self.config
+        batch, hidden = self._with_margin(batch)
         out: PoseDepthOutput = model(
             batch.network_images,
             batch.images,
@@ -76,7 +80,20 @@ class PoseObjective:
             depth_m = shrink_depth(out.depth_m, size).flatten(0, 1)
             image = shrink_images(batch.images[:, 0], size).flatten(0, 1)
             terms["smoothness"] = config.smoothness * disparity_smoothness(depth_m, image)
+        if config.hidden_plane and hidden is not None:
+            size = self._size(batch, min(config.levels))
+            bending = disparity_bending(
+                shrink_depth(out.depth_m, size).flatten(0, 1), pick_nearest(hidden, size).flatten(0, 1)
+            )
+            terms["hidden_plane"] = config.hidden_plane * bending
         return LossReport(torch.stack(list(terms.values())).sum(), terms)
+
+    def _with_margin(self, batch: SurroundBatch) -> tuple[SurroundBatch, Bool[Tensor, "B V H W"] | None]:
+        """Return the batch whose mask keeps its margin, and the pixels that it leaves out."""
+        if batch.valid_mask is None:
+            return batch, None
+        valid_mask = keep_margin(batch.valid_mask, self.config.mask_margin_px)
+        return replace(batch, valid_mask=valid_mask), ~valid_mask
 
     def _temporal(self, depth_m: Tensor, ego_motion: Tensor, batch: SurroundBatch) -> Tensor:
         """Reprojection error averaged over halved sizes."""

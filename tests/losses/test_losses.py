@@ -5,10 +5,11 @@ import math
 import pytest
 import torch
 
+from gsocc.losses.masks import keep_margin
 from gsocc.losses.photometric import minimum_reprojection, photometric_error, ssim_distance, warp_to_target
 from gsocc.losses.regularizers import binary_entropy, total_variation
 from gsocc.losses.semantic import class_weights_from_counts, semantic_cross_entropy
-from gsocc.losses.smoothness import disparity_smoothness
+from gsocc.losses.smoothness import disparity_bending, disparity_smoothness
 
 
 def _noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -137,3 +138,37 @@ def test_entropy_is_ln2_when_undecided_and_0_when_certain() -> None:
     assert loss.item() == pytest.approx(0, abs=2e-5)
     assert certain.grad is not None
     assert bool(torch.isfinite(certain.grad).all())
+
+
+def test_a_road_behind_a_mask_does_not_bend() -> None:
+    """A camera 1.5 m above a plane sees it at depth f h / v, whose disparity is linear in the image row."""
+    row = torch.arange(4.0, 16.0)
+    road = (30.0 * 1.5 / row)[None, :, None].expand(1, 12, 9)
+    everywhere = torch.ones(1, 12, 9, dtype=torch.bool)
+    assert disparity_bending(road, everywhere) < 1e-6
+    hole = road.clone()
+    hole[:, 5:8, 3:6] = 100.0
+    assert disparity_bending(hole, everywhere) > 0.1
+
+
+def test_only_what_touches_the_mask_bends() -> None:
+    """Disparities 0, 0, 1, 0, 0 over their mean of 0.2: second differences of 5, -10, 5; the mean is over those."""
+    depth = 1 / torch.tensor([[[1e-9, 1e-9, 1.0, 1e-9, 1e-9]]]).clamp(min=1e-6)
+    where = torch.zeros(1, 1, 5, dtype=torch.bool)
+    assert disparity_bending(depth, where) == 0.0
+    where[..., 0] = True
+    torch.testing.assert_close(disparity_bending(depth, where), torch.tensor(5.0), atol=1e-3, rtol=0)
+    where[..., 2] = True
+    torch.testing.assert_close(disparity_bending(depth, where), torch.tensor(20.0 / 3), atol=1e-3, rtol=0)
+
+
+def test_a_margin_leaves_out_a_square_around_what_is_hidden() -> None:
+    """One hidden pixel in a corner, a margin of one: four pixels, none of them beyond the border."""
+    valid = torch.ones(1, 2, 4, 5, dtype=torch.bool)
+    valid[0, 1, 0, 0] = False
+    kept = keep_margin(valid, 1)
+    expected = torch.ones(4, 5, dtype=torch.bool)
+    expected[:2, :2] = False
+    assert bool(kept[0, 0].all())
+    assert torch.equal(kept[0, 1], expected)
+    assert keep_margin(valid, 0) is valid

@@ -158,3 +158,24 @@ def test_flow_that_is_missing_is_asked_for(moment, motion: Tensor) -> None:
     batch = replace(_batch(moment, motion), flow_px=None)
     with pytest.raises(ValueError, match="carry no flow"):
         PoseObjective(_config(cross_view="none", flow=0.1))(_Truth(moment.depth_m, motion[None]), batch)
+
+
+def test_what_shows_the_vehicle_learns_from_the_plane_alone(moment, motion: Tensor) -> None:
+    """Depth behind the mask and in its margin: no gradient from flow and images, one from what lies around it."""
+    batch = _batch(moment, motion[:2])
+    valid = torch.ones_like(moment.depth_m, dtype=torch.bool)
+    valid[:, :, 50:, 30:60] = False
+    batch = replace(batch, valid_mask=valid)
+
+    def gradient(plane: float, margin_px: int) -> Tensor:
+        config = _config(cross_view="none", smoothness=0.0, flow=1.0, hidden_plane=plane, mask_margin_px=margin_px)
+        model = _Truth(moment.depth_m * 1.2, motion[None])
+        PoseObjective(config)(model, batch).total.backward()
+        assert model.depth_m.grad is not None
+        return model.depth_m.grad.abs()
+
+    hidden = torch.zeros_like(valid)
+    hidden[:, :, 46:, 26:64] = True  # level 1 compares blocks of two pixels
+    assert gradient(0.0, 4)[hidden].max() == 0.0
+    assert gradient(0.0, 0)[hidden & valid].max() > 0.0
+    assert gradient(1.0, 4)[~valid].max() > 0.0
