@@ -105,7 +105,7 @@ class RendererConfig(Config):
             box, unless `scale_tiers` is "voxel".
         scale_m: Standard deviation in metres, the same along all axes; splats. None takes `scale_fraction`.
         scale_tiers: With `scale_m`: pairs (distance from the ego origin in metres, factor); of those whose distance is
-            exceeded the last counts.
+            exceeded the last counts. Without: "voxel" makes Gaussians of a contracted grid grow with their voxels.
         ray_rule: How volume renderers turn the field into weights: "exponential", or OccNeRF's "saturating_logits"; of
             "saturating_sum" probabilities are interpolated instead of their logits.
         rest_at_last: Of the latter two: the last sample stops what is left of a ray.
@@ -241,7 +241,7 @@ class EvaluationConfig(Config):
     threshold: float | None = None  # occupancy threshold; chosen on training samples by default
     threshold_samples: int = 32
     # On training frames: by their 3-D labels (iou drops every object for a cleaner ground), or by their LiDAR.
-    threshold_criterion: Literal["iou", "miou", "scan"] = "miou"
+    threshold_criterion: Literal["iou", "miou", "scan"] | None = None
     lattice: Literal["nearest", "trilinear"] = "nearest"  # how the field is read at Occ3D voxel centres
     depth_size: Size | None = None  # default: native image size
     ground_z_m: float = 0.0  # height whose voxel layer is the ground; -0.8 in the labels of real nuScenes
@@ -282,6 +282,11 @@ class OccConfig(Config):
         """Names of the switches that are on."""
         return frozenset(name for name in SWITCHES if self.on(name))
 
+    @property
+    def threshold_criterion(self) -> Literal["iou", "miou", "scan"]:
+        """What the occupancy threshold is chosen by: unless the run says so, "miou", and "iou" without classes."""
+        return self.evaluation.threshold_criterion or ("miou" if self.model.classes else "iou")
+
     @model_validator(mode="after")
     def _sections_agree(self) -> "OccConfig":
         if self.objective.auxiliary_views and self.pose.source != "ground_truth":
@@ -296,6 +301,11 @@ class OccConfig(Config):
             )
         if self.objective.semantic and not self.model.classes:
             raise ValueError("objective.semantic is not 0, but model.classes is empty; name classes, or set it to 0")
+        if self.threshold_criterion == "miou" and not self.model.classes:
+            raise ValueError(
+                "evaluation.threshold_criterion: miou compares classes, but model.classes is empty; name classes, or "
+                "leave it out for iou"
+            )
         if self.objective.sky == "free_logit" and self.model.last_channel == "solid":
             raise ValueError(
                 "objective.sky: free_logit draws the logit of being free, which a network with model.last_channel: "

@@ -56,7 +56,7 @@ def default_protocols(config: OccConfig) -> tuple[str, ...]:
 def choose_threshold(predictor: Predictor) -> ThresholdChoice:
     """Choose the occupancy threshold on training frames; the frames that are scored take no part in it."""
     config, what = predictor.config, "choosing the threshold"
-    limit, criterion = config.evaluation.threshold_samples, config.evaluation.threshold_criterion
+    limit, criterion = config.evaluation.threshold_samples, config.threshold_criterion
     if criterion == "scan":
         scans = ScanThresholdSweep().to(predictor.device)
         for batch, key_frame in training_scans(config, limit, what):

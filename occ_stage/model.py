@@ -1,6 +1,7 @@
 """Parts of a stage-2 run, built from its configuration."""
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -25,6 +26,9 @@ from gsocc.structures import (
 )
 from occ_stage.config import ModelConfig, ObjectiveConfig, OccConfig, RendererConfig
 
+RELEASED_DEPTH_LIMITS_M = (0.1, 80.0)  # of GaussianOcc's splats
+_FLOW_CHANNELS = 3  # outputs of its head for flow
+_BACKGROUND = 3  # numbers that its rasteriser is given as background
 _UNKNOWN_CLASS = OCC3D_ID["others"]  # what an occupied voxel is to a network without classes
 
 
@@ -39,13 +43,17 @@ def build_grid(config: OccConfig) -> VoxelGrid | ContractedGrid:
 def build_model(config: OccConfig) -> OccupancyNet:
     """Build the network of a run, randomly initialised but for the backbone weights that it names."""
     model = config.model
+    splats = config.renderer.name.startswith("splat")
+    spare = _FLOW_CHANNELS if splats and not model.classes and config.on("flow_channel_opacity") else 0
+    # Before training as much is drawn as `initial_occupancy` says; what is drawn inverted starts as if it were not.
+    inverted = splats and config.on("inverted_opacity")
     backbone = build_backbone(
         model.backbone, levels=model.backbone_levels, weights=model.backbone_weights, norm=model.norm
     )
     return OccupancyNet(
         backbone,
         build_grid(config),
-        num_classes=len(model.classes),
+        num_classes=len(model.classes) + spare,
         neck=model.neck,
         pyramid_width=model.pyramid_width,
         lift_channels=model.lift_channels,
@@ -54,6 +62,7 @@ def build_model(config: OccConfig) -> OccupancyNet:
         decoder=model.decoder,
         initial_occupancy=model.initial_occupancy,
         logit_gain=model.logit_gain,
+        last_channel="free" if inverted else model.last_channel,
         full_precision_voxels=model.voxel_precision == "full",
         recompute_voxels=model.recompute_voxels,
     )
@@ -70,14 +79,27 @@ class FieldRenderer:
     Args:
         config: The renderer of the run.
         draw_free: Composite the free-space logit too, as the last channel.
+        last_channel: What the last logit of the network says of a voxel: that it is "free" or "solid".
+        inverted: Draw what is free as solid, and what is solid as free: the switch `inverted_opacity`.
+        depth_limits_m: What depth is clamped to wherever it is used: the switch `clamp_at_80_m`.
         **options: Of the renderer, beside those of `config`.
     """
 
-    def __init__(self, config: RendererConfig, *, draw_free: bool = False, **options: Any) -> None:
+    def __init__(
+        self,
+        config: RendererConfig,
+        *,
+        draw_free: bool = False,
+        last_channel: Literal["free", "solid"] = "free",
+        inverted: bool = False,
+        depth_limits_m: tuple[float, float] | None = None,
+        **options: Any,
+    ) -> None:
         self.size = config.size
         self.splats = config.name.startswith("splat")
         self.scale_fraction, self.scale_m, self.tiers = config.scale_fraction, config.scale_m, config.scale_tiers
-        self.draw_free = draw_free
+        self.draw_free, self.last_channel, self.inverted = draw_free, last_channel, inverted
+        self.depth_limits_m = depth_limits_m
         self.ray_rule: Exponential | SaturatingSum | SaturatingLogits = EXPONENTIAL
         if config.ray_rule != "exponential":
             rule = SaturatingSum if config.ray_rule == "saturating_sum" else SaturatingLogits
@@ -85,8 +107,13 @@ class FieldRenderer:
         self.renderer = build_renderer(config.name, **{**config.options, **options})
 
     def field(self, grid: VoxelGrid | ContractedGrid, logits: Float[Tensor, "B L X Y Z"]) -> OccupancyField:
-        """Return what the network's output stands for; its last channel is the free-space logit."""
-        return OccupancyField(grid, logits[:, -1], logits if self.draw_free else logits[:, :-1], self.ray_rule)
+        """Return what the network's output stands for."""
+        free_logits = logits[:, -1] if self.last_channel == "free" else -logits[:, -1]
+        return OccupancyField(grid, free_logits, logits if self.draw_free else logits[:, :-1], self.ray_rule)
+
+    def drawn_field(self, field: OccupancyField) -> OccupancyField:
+        """Return the field whose opacity is drawn, and which regularisers see: the same, unless `inverted`."""
+        return replace(field, free_logits=-field.free_logits) if self.inverted else field
 
     def __call__(self, field: OccupancyField, rig: CameraRig, *, jitter: bool = False) -> RenderOutput:
         """Render into the cameras of `rig` at the run's render size.
@@ -97,24 +124,31 @@ class FieldRenderer:
             jitter: Shift the samples of each ray, where the renderer has an option `jitter_m`; drawn from torch's own
                 generator, which training seeds in every step.
         """
-        rig = rig.resized(self.size)
+        rig, field = rig.resized(self.size), self.drawn_field(field)
         if jitter and isinstance(self.renderer, Volume):
             return self.renderer.render(field, rig, torch.default_generator)
         if not self.splats:
             return self.renderer.render(field, rig)
-        return self.renderer.render(self.gaussians(field), rig)
+        return self.renderer.render(self._gaussians(field), rig)
 
     def gaussians(self, field: OccupancyField) -> VoxelGaussians:
         """Return the Gaussians that a field is drawn as; of a volume renderer, those that a splat would draw."""
+        return self._gaussians(self.drawn_field(field))
+
+    def _gaussians(self, field: OccupancyField) -> VoxelGaussians:
         fraction = self.scale_fraction if self.scale_m is None else scale_fraction_of(field.grid, self.scale_m)
         return field.to_gaussians(fraction, self.tiers)
 
 
 def build_field_renderer(config: OccConfig) -> FieldRenderer:
     """Build the renderer of a run, with what its losses and switches ask of it."""
-    options: dict[str, Any] = {}
-    if config.renderer.name.startswith("splat") and config.on("squeezed_footprint"):
+    options: dict[str, Any] = {"last_channel": config.model.last_channel}
+    splats, solid = config.renderer.name.startswith("splat"), config.model.last_channel == "solid"
+    if splats and config.on("squeezed_footprint"):
         options["footprint"] = "released"
+    if splats and config.on("clamp_at_80_m"):
+        options["depth_limits_m"] = RELEASED_DEPTH_LIMITS_M
+    options["inverted"] = splats and solid and config.on("inverted_opacity")
     if config.renderer.name == "volume" and config.on("half_precision_rays"):
         options["half"] = True
     if config.objective.distortion:
@@ -122,7 +156,31 @@ def build_field_renderer(config: OccConfig) -> FieldRenderer:
     return FieldRenderer(config.renderer, draw_free=config.objective.sky == "free_logit", **options)
 
 
-def rendered_depth(out: RenderOutput, config: ObjectiveConfig, *, accumulated: bool) -> Float[Tensor, "B V H W"]:
+def stale_background(config: OccConfig) -> Float[Tensor, " L"] | None:
+    """Return what GaussianOcc's rasteriser takes for a background: the switch `stale_background`.
+
+    It is given three zeros and reads one number per channel. What it finds in the memory behind them cannot be
+    reproduced; here these are uniform in [0, 1], drawn once from the run's seed.
+
+    Returns:
+        One number per drawn channel, the first three zero; None where the switch is off, nothing is splatted, or no
+        more than three channels are.
+    """
+    channels = len(config.model.classes) + (config.objective.sky == "free_logit")
+    if not (config.on("stale_background") and config.renderer.name.startswith("splat")) or channels <= _BACKGROUND:
+        return None
+    values = torch.rand(channels, generator=torch.Generator().manual_seed(config.training.seed))
+    values[:_BACKGROUND] = 0.0
+    return values
+
+
+def rendered_depth(
+    out: RenderOutput,
+    config: ObjectiveConfig,
+    *,
+    accumulated: bool,
+    limits_m: tuple[float, float] | None = None,
+) -> Float[Tensor, "B V H W"]:
     """Return the depth that losses see.
 
     ``sum(w z) + (1 - opacity) far``: a pixel that is barely covered reads as far, not as near, and lowering or
@@ -132,11 +190,14 @@ def rendered_depth(out: RenderOutput, config: ObjectiveConfig, *, accumulated: b
         out: What was drawn.
         config: Depth of the background, and the range that depths are clamped to.
         accumulated: Leave the background out: ``sum(w z)``, the switch `accumulated_depth`.
+        limits_m: Clamp to these too: `FieldRenderer.depth_limits_m`.
     """
     depth_m = out.depth_sum_m
     if not accumulated:
         depth_m = depth_m + (1 - out.opacity) * config.far_m
-    return depth_m if config.depth_range_m is None else depth_m.clamp(*config.depth_range_m)
+    for limits in (config.depth_range_m, limits_m):
+        depth_m = depth_m if limits is None else depth_m.clamp(*limits)
+    return depth_m
 
 
 def semantic_logits(out: RenderOutput, sky_logit: float | None) -> Float[Tensor, "B V L H W"]:

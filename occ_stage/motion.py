@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 from gsocc.datasets.nuscenes import NuScenesDataset
 from gsocc.datasets.optical_flow import WithFlow
 from gsocc.datasets.split import SurroundDataConfig, open_split
+from gsocc.datasets.transforms import jittered
 from gsocc.engine import Checkpoint, default_device, find_checkpoint, load_checkpoint, load_into
 from gsocc.errors import CheckpointError, ConfigError, DataError
 from gsocc.geometry.rig_motion import camera_motion, with_key_frame
@@ -38,8 +39,8 @@ class MotionSource(Protocol):
 
     identity: str
 
-    def motion(self, token: str) -> Motion:
-        """Return the motion of a key frame."""
+    def motion(self, token: str, *, training: bool = False) -> Motion:
+        """Return the motion of a key frame, where it depends on that for a step of training."""
 
     def require(self, tokens: Sequence[str]) -> None:
         """Refuse key frames that it knows nothing of, before the first step."""
@@ -63,8 +64,14 @@ def open_motion(config: OccConfig) -> MotionSource | None:
         source = FileMotion(pose.file, config.data.neighbours)
     else:
         assert pose.checkpoint is not None
-        batch_statistics = config.on("pose_batch_statistics")
-        source = Stage1Motion(pose.checkpoint, config.data, pose.readout, batch_statistics=batch_statistics)
+        source = Stage1Motion(
+            pose.checkpoint,
+            config.data,
+            pose.readout,
+            batch_statistics=config.on("pose_batch_statistics"),
+            jitter=config.data.color_jitter if config.on("jittered_pose_images") else 0.0,
+            jitter_per="image" if config.on("jitter_per_image") else "sample",
+        )
     if pose.identity not in (None, source.identity):
         raise ConfigError(
             f"pose.identity: expected {pose.identity}, but {pose.file or pose.checkpoint} is {source.identity}; "
@@ -81,14 +88,15 @@ def with_identity(config: OccConfig, source: MotionSource | None) -> OccConfig:
     return config.model_copy(update={"pose": pose})
 
 
-def with_motion(batch: SurroundBatch, source: MotionSource | None) -> SurroundBatch:
+def with_motion(batch: SurroundBatch, source: MotionSource | None, *, training: bool = False) -> SurroundBatch:
     """Return a batch whose cameras move as the source says; None leaves it as it is.
 
     Which neighbours exist stays what the data set says.
     """
     if source is None:
         return batch
-    ego_motion = torch.stack([source.motion(token)[0] for token in batch.tokens]).to(batch.cam_to_ego)
+    found = [source.motion(token, training=training)[0] for token in batch.tokens]
+    ego_motion = torch.stack(found).to(batch.cam_to_ego)
     return replace(batch, cam_motion=with_key_frame(camera_motion(ego_motion, batch.cam_to_ego)))
 
 
@@ -130,8 +138,8 @@ class FileMotion:
         self._motions = motions
         self._row = {token: row for row, token in enumerate(motions.tokens)}
 
-    def motion(self, token: str) -> Motion:
-        """Return the motion of a key frame.
+    def motion(self, token: str, *, training: bool = False) -> Motion:
+        """Return the motion of a key frame, the same in training.
 
         Raises:
             DataError: Where the file has none.
@@ -161,7 +169,7 @@ class Stage1Motion:
 
     It sees the key frames of the run's own data at the size that it was trained with, clean, in evaluation mode; so its
     answer never changes, and `gsocc predict pose` gives the same one. On a large data set write a file with that
-    command: it reads with several processes.
+    command: it reads with several processes. GaussianOcc's release has neither; see the last three arguments.
 
     Args:
         path: A stage-1 run directory or checkpoint folder.
@@ -169,6 +177,9 @@ class Stage1Motion:
         readout: Instead of the checkpoint's own.
         batch_statistics: Run the network in training mode, as GaussianOcc does: batch normalisation takes the
             statistics of the sample, running averages drift, and no answer is remembered.
+        jitter: Probability that in training it sees other colours than those of the files, as in GaussianOcc; its
+            answers then differ from step to step. Flow, for a network that reads flow, stays that of the files.
+        jitter_per: Change them alike for a whole "sample", or for every "image".
     """
 
     def __init__(
@@ -178,6 +189,8 @@ class Stage1Motion:
         readout: Literal["network", "geometric"] | None = None,
         *,
         batch_statistics: bool = False,
+        jitter: float = 0.0,
+        jitter_per: Literal["sample", "image"] = "sample",
     ) -> None:
         checkpoint = load_checkpoint(find_checkpoint(path, "gsocc train pose"))
         settings = _stage1_settings(checkpoint)
@@ -189,6 +202,7 @@ class Stage1Motion:
         self.net = _rebuild(checkpoint, settings["model"], readout)
         self.net.train(batch_statistics)
         self.batch_statistics = batch_statistics
+        self.jitter, self.jitter_per = jitter, jitter_per
         self.identity = f"{checkpoint.identity()}/{self.net.config.pose.readout}"
         self._data = data.model_copy(
             update={
@@ -202,17 +216,27 @@ class Stage1Motion:
         self._known: dict[str, Motion] = {}
 
     @torch.no_grad()
-    def motion(self, token: str) -> Motion:
+    def motion(self, token: str, *, training: bool = False) -> Motion:
         """Return the motion of a key frame of the training or validation split.
+
+        Args:
+            token: Of the key frame.
+            training: Colours may be jittered, by torch's own generator, which training seeds in every step.
 
         Raises:
             DataError: Where there is no such key frame.
         """
+        if training and self.jitter:
+            sample = self._sample(token)
+            images = jittered(sample.images.flatten(0, 1), self.jitter, self.jitter_per, torch.default_generator)
+            return self._ask(replace(sample, images=images.unflatten(0, sample.images.shape[:2])))
         if token not in self._known or self.batch_statistics:
-            batch = collate([self._sample(token)]).to(next(self.net.parameters()).device)
-            ego_motion = self.net.predict_motion(batch)[0].float().cpu()
-            self._known[token] = (ego_motion, batch.frame_valid[0, 1:, 0].cpu())
+            self._known[token] = self._ask(self._sample(token))
         return self._known[token]
+
+    def _ask(self, sample: SurroundSample) -> Motion:
+        batch = collate([sample]).to(next(self.net.parameters()).device)
+        return self.net.predict_motion(batch)[0].float().cpu(), batch.frame_valid[0, 1:, 0].cpu()
 
     def require(self, tokens: Sequence[str]) -> None:
         """Check nothing: the network is asked when it is needed, about frames of the same data."""

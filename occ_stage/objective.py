@@ -1,6 +1,7 @@
 """What stage 2 minimises: the rendered field must explain the neighbouring images and the 2-D labels."""
 
 from collections.abc import Collection
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,8 @@ from occ_stage.config import ObjectiveConfig
 from occ_stage.model import FieldRenderer, rendered_depth, semantic_logits
 from occ_stage.motion import MotionSource, with_motion
 
+_TIE_NOISE = 1e-5  # monodepth2's, on errors in [0, 1]
+
 
 class OccObjective:
     """The loss of a batch; callable as ``objective(model, batch)``.
@@ -33,6 +36,7 @@ class OccObjective:
         class_weights: One per class channel and one for sky, (K + 1,); None weighs all alike.
         motion: Where the motion between frames comes from; None takes that of the batch.
         switches: Which of `occ_stage.parity.SWITCHES` are on; those that concern losses are looked at.
+        background: Behind the Gaussians, one value per drawn channel (L,); see `stale_background`. None is zero.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class OccObjective:
         class_weights: Tensor | None = None,
         motion: MotionSource | None = None,
         switches: Collection[str] = (),
+        background: Tensor | None = None,
     ) -> None:
         self.config = config
         self.grid = grid
@@ -52,6 +57,7 @@ class OccObjective:
         self.class_weights = class_weights
         self.motion = motion
         self.switches = frozenset(switches)
+        self.background = background
         # Occ3D id -> channel; classes that the model does not have are not supervised, sky is the last channel.
         self.channel_of = torch.full((NUM_OCC3D_LABELS + 1,), IGNORE, dtype=torch.long)
         self.channel_of[torch.tensor(ids, dtype=torch.long)] = torch.arange(len(ids))
@@ -64,21 +70,28 @@ class OccObjective:
         field = self.renderer.field(self.grid, logits)
         moments = with_auxiliary_views(batch) if config.auxiliary_views else [batch]
         rig = joint_rig(moments)
-        drawn = self.renderer(field, rig, jitter=model.training)
+        drawn = self._before_background(self.renderer(field, rig, jitter=model.training))
         terms: dict[str, Tensor] = {}
         if config.photometric or config.smoothness:
-            moments[0] = with_motion(moments[0], self.motion)
+            moments[0] = with_motion(moments[0], self.motion, training=model.training)
             terms |= self._image_terms(drawn, moments)
         if config.semantic:
             main = views_of(drawn, 0, batch.rig.num_views)
             terms["semantic"] = config.semantic * self._semantic(main, batch)
-        terms |= self._voxel_terms(field, logits)
+        terms |= self._voxel_terms(self.renderer.drawn_field(field), logits)
         terms |= self._ray_terms(drawn, rig)
         return LossReport(torch.stack(list(terms.values())).sum(), terms)
 
     def depth(self, out: RenderOutput) -> Tensor:
         """Return the depth (B, V, h, w) that the image terms see."""
-        return rendered_depth(out, self.config, accumulated="accumulated_depth" in self.switches)
+        accumulated = "accumulated_depth" in self.switches
+        return rendered_depth(out, self.config, accumulated=accumulated, limits_m=self.renderer.depth_limits_m)
+
+    def _before_background(self, out: RenderOutput) -> RenderOutput:
+        if self.background is None:
+            return out
+        behind = self.background.to(out.features)[:, None, None]  # (L, 1, 1)
+        return replace(out, features=out.features + (1 - out.opacity)[:, :, None] * behind)
 
     def _voxel_terms(self, field: OccupancyField, logits: Tensor) -> dict[str, Tensor]:
         config = self.config
@@ -154,11 +167,18 @@ class OccObjective:
             automask=self.config.automask,
             pixel_mask=self._pixel_mask(batch, (height, width)),
             unmasked="unmasked_warp" in self.switches,
+            zero_mask=self._zero_mask(batch, (height, width)),
+            tie_noise=_TIE_NOISE if "tie_noise" in self.switches else 0.0,
         )
+
+    def _zero_mask(self, batch: SurroundBatch, size: tuple[int, int]) -> Tensor | None:
+        if batch.valid_mask is None or "masked_as_zero_error" not in self.switches:
+            return None
+        return pick_nearest(batch.valid_mask, size)
 
     def _pixel_mask(self, batch: SurroundBatch, size: tuple[int, int]) -> Tensor | None:
         masks = []
-        if batch.valid_mask is not None:
+        if batch.valid_mask is not None and "masked_as_zero_error" not in self.switches:
             masks.append(pick_nearest(batch.valid_mask, size))
         if self.config.mask_sky and batch.semantic_labels is not None:
             masks.append(pick_nearest(batch.semantic_labels, size) != FREE)

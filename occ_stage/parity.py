@@ -83,6 +83,43 @@ SWITCHES: dict[str, Switch] = {
         "It pushes the free-space logit of every voxel.",
         _BOTH,
     ),
+    "jittered_pose_images": Switch(
+        "In training the frozen pose network sees the colour-jittered images.",
+        "It always sees the clean ones.",
+        _GAUSSIANOCC,
+    ),
+    "tie_noise": Switch(
+        "Normal noise of 1e-5 is added to the errors of unwarped images, which breaks ties of the auto-mask.",
+        "A pixel whose errors tie keeps its gradient.",
+        _BOTH,
+    ),
+    "masked_as_zero_error": Switch(
+        "Pixels that show the vehicle itself are errors of zero, and count in the mean.",
+        "They are left out.",
+        _GAUSSIANOCC,
+    ),
+    "clamp_at_80_m": Switch(
+        "The depth of Gaussians is clamped to [0.1, 80] m, in losses and in scores, whatever range is scored.",
+        "objective.depth_range_m clamps it in losses, nothing does in scores.",
+        _GAUSSIANOCC,
+    ),
+    "stale_background": Switch(
+        "The rasteriser reads a background of 3 channels as one per channel: from the fourth on, training adds what "
+        "light is left times memory that nobody set.",
+        "The background is zero.",
+        _GAUSSIANOCC,
+    ),
+    "flow_channel_opacity": Switch(
+        "Without classes, the opacity of Gaussians is read from the last of three more outputs, of a head for flow.",
+        "There are no more outputs than needed.",
+        _GAUSSIANOCC,
+    ),
+    "inverted_opacity": Switch(
+        "The opacity of Gaussians is one minus the sigmoid of the last channel also where that is the logit of being "
+        "solid (model.last_channel: solid).",
+        "It is the sigmoid there.",
+        _GAUSSIANOCC,
+    ),
     "half_precision_rays": Switch(
         "Rays, sample depths, voxel logits, weights and their sums are float16.",
         "They are float32.",
@@ -104,6 +141,13 @@ class Switches(Config):
     unmasked_warp: bool | None = None
     pose_batch_statistics: bool | None = None
     sparsity_of_top_slice: bool | None = None
+    jittered_pose_images: bool | None = None
+    tie_noise: bool | None = None
+    masked_as_zero_error: bool | None = None
+    clamp_at_80_m: bool | None = None
+    stale_background: bool | None = None
+    flow_channel_opacity: bool | None = None
+    inverted_opacity: bool | None = None
     half_precision_rays: bool | None = None
 
     def on(self, name: str, parity: Parity | None) -> bool:

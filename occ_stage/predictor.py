@@ -68,9 +68,11 @@ class Predictor:
         self._synchronize()
         seconds = time.perf_counter() - start
         if self.config.on("accumulated_depth"):
-            depth_m = rendered_depth(output, objective, accumulated=True)
+            depth_m = rendered_depth(output, objective, accumulated=True, limits_m=self.renderer.depth_limits_m)
         else:
             depth_m = torch.where(output.opacity > _HIT, output.depth_m, objective.far_m)
+            if self.renderer.depth_limits_m is not None:
+                depth_m = depth_m.clamp(*self.renderer.depth_limits_m)
         return Frame(occupancy, classes, depth_m, output, seconds)
 
     @torch.no_grad()

@@ -19,7 +19,7 @@ from occ_stage.data import (
     training_dataset,
     validation_dataset,
 )
-from occ_stage.model import build_field_renderer, build_grid, build_model, class_ids
+from occ_stage.model import build_field_renderer, build_grid, build_model, class_ids, stale_background
 from occ_stage.motion import open_motion, with_identity
 from occ_stage.objective import OccObjective
 from occ_stage.pictures import training_panels
@@ -57,6 +57,7 @@ def train(config: OccConfig, folder: Path, policy: Policy = "new") -> FitResult:
         training_class_weights(config),
         motion,
         config.switches_on,
+        stale_background(config),
     )
     seed_everything(config.training.seed)  # the network's weights depend on the seed alone
     return fit(

@@ -1,6 +1,7 @@
 """Colour jitter: one draw for a whole sample, so that cameras keep agreeing where they overlap."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -54,6 +55,27 @@ class ColorJitter:
         gray = (images * weights).sum(1, keepdim=True)  # (V, 1, H, W)
         images = (gray + self.saturation * (images - gray)).clamp(0.0, 1.0)
         return _shift_hue(images, self.hue) if self.hue else images
+
+
+def jittered(
+    images: Float[Tensor, "N 3 H W"],
+    probability: float,
+    per: Literal["sample", "image"],
+    generator: torch.Generator,
+) -> Float[Tensor, "N 3 H W"]:
+    """Return the images of a sample with other colours, with this probability, or else a copy.
+
+    Args:
+        images: RGB in [0, 1]; not written to.
+        probability: In [0, 1]; drawn once for all images.
+        per: Draw the change once per "sample", or for every "image" (the published loaders).
+        generator: What is drawn from.
+    """
+    if probability <= 0.0 or torch.rand((), generator=generator).item() >= probability:
+        return images.clone()
+    if per == "image":
+        return torch.cat([ColorJitter.draw(generator)(image[None]) for image in images])
+    return ColorJitter.draw(generator)(images)
 
 
 def _shift_hue(images: Float[Tensor, "V 3 H W"], turns: float) -> Float[Tensor, "V 3 H W"]:

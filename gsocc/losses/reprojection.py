@@ -19,6 +19,8 @@ def reprojection_loss(
     automask: bool = True,
     pixel_mask: Bool[Tensor, "B V H W"] | None = None,
     unmasked: bool = False,
+    zero_mask: Bool[Tensor, "B V H W"] | None = None,
+    tie_noise: float = 0.0,
 ) -> Float[Tensor, ""]:
     """Return the mean over pixels of the smallest error among the neighbours.
 
@@ -33,6 +35,9 @@ def reprojection_loss(
         pixel_mask: False on pixels that never count.
         unmasked: Compare also what lies behind a camera (mirrored) or outside of an image (with its border), as the
             releases of OccNeRF and GaussianOcc do.
+        zero_mask: False on pixels whose error is zero, and counts, as GaussianOcc has it on DDAD.
+        tie_noise: Standard deviation of what is added to the errors of unwarped neighbours, drawn from torch's own
+            generator, as monodepth2 does (1e-5): where errors tie, chance decides about the gradient.
     """
     count = images.shape[1] - 1
     sources = images[:, 1:].transpose(0, 1).flatten(0, 2)  # (F B V, 3, H, W)
@@ -45,11 +50,17 @@ def reprojection_loss(
         inside = torch.ones_like(inside)
     exists = frame_valid[:, 1:].transpose(0, 1).flatten()
     errors = photometric_error(warped, target, ssim_weight).unflatten(0, (count, -1))
+    valid = (inside & exists[:, None, None]).unflatten(0, (count, -1))
+    if zero_mask is not None:
+        seen = zero_mask.flatten(0, 1)
+        errors, valid = errors * seen, valid | ~seen
     identity = None
     if automask:
         with torch.no_grad():
             identity = photometric_error(sources, target, ssim_weight).unflatten(0, (count, -1))
-    valid = (inside & exists[:, None, None]).unflatten(0, (count, -1))
+            if tie_noise:
+                noise = torch.randn(identity.shape, generator=torch.default_generator)
+                identity = identity + tie_noise * noise.to(identity)
     mask = None if pixel_mask is None else pixel_mask.flatten(0, 1)
     return minimum_reprojection(errors, valid, identity, mask)
 

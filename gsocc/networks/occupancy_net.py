@@ -1,6 +1,7 @@
 """Images of a rig in, an occupancy field out."""
 
 import math
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -32,7 +33,8 @@ class OccupancyNet(nn.Module):
         initial_occupancy: Probability that a voxel is solid before training. Too high hides everything behind the
             first voxels; below 1/255 nothing is drawn and nothing is learned. At 0.5 nothing is added to the decoder's
             output, as in OccNeRF and GaussianOcc.
-        logit_gain: Factor on the raw free-space output, which speeds up the road from fog to surfaces.
+        logit_gain: Factor on the raw last output, which speeds up the road from fog to surfaces.
+        last_channel: What the last logit says of a voxel: that it is "free" or "solid".
         full_precision_voxels: Under autocast, keep lifting and decoder in float32, as OccNeRF and GaussianOcc do.
         recompute_voxels: Compute the decoder's activations again in the backward pass; "hourglass3d" only.
     """
@@ -51,6 +53,7 @@ class OccupancyNet(nn.Module):
         decoder: str = "hourglass3d",
         initial_occupancy: float = 0.05,
         logit_gain: float = 1.0,
+        last_channel: Literal["free", "solid"] = "free",
         full_precision_voxels: bool = False,
         recompute_voxels: bool = False,
     ) -> None:
@@ -73,6 +76,7 @@ class OccupancyNet(nn.Module):
         self.full_precision_voxels = full_precision_voxels
         self.logit_gain = logit_gain
         self.free_bias = math.log((1 - initial_occupancy) / initial_occupancy)
+        self.last_bias = self.free_bias if last_channel == "free" else -self.free_bias
 
     def forward(
         self,
@@ -80,7 +84,7 @@ class OccupancyNet(nn.Module):
         intrinsics: Float[Tensor, "B V 3 3"],
         cam_to_ego: Float[Tensor, "B V 4 4"],
     ) -> Float[Tensor, "B L X Y Z"]:
-        """Return logits for `OccupancyField.from_logits`: K classes, then free space.
+        """Return logits for `OccupancyField.from_logits`: K classes, then free space (or solid matter, see above).
 
         A plain tensor, so that DDP can follow it.
 
@@ -98,5 +102,5 @@ class OccupancyNet(nn.Module):
             if self.voxel_embedding is not None:
                 voxels = voxels * self.voxel_embedding
             raw = self.decoder(voxels)
-        free = raw[:, -1:] * self.logit_gain + self.free_bias
-        return torch.cat([raw[:, :-1], free], 1).float()
+        last = raw[:, -1:] * self.logit_gain + self.last_bias
+        return torch.cat([raw[:, :-1], last], 1).float()

@@ -5,8 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gsocc.app.benchmark.differences import Difference, motion_line, sheet, world_with_gaps
-from gsocc.app.benchmark.tables import markdown
+from gsocc.app.benchmark.differences import (
+    OTHER_NETWORK,
+    Difference,
+    MotionDifference,
+    world_with_gaps,
+)
+from gsocc.app.benchmark.differences_table import MARKS, merged, sheet
+from gsocc.app.benchmark.tables import markdown, read_sheet, write_markdown
 from gsocc.app.commands import bench
 from gsocc.datasets.nuscenes import NuScenesDataset
 from gsocc.errors import UserError
@@ -35,11 +41,45 @@ def test_scores_stand_with_half_of_their_range_over_seeds() -> None:
     """0.1 and 0.3 are 0.2, give or take 0.1."""
     off = [{"mIoU": 0.1, "IoU": 0.5, "AbsRel": 0.2}, {"mIoU": 0.3, "IoU": 0.5, "AbsRel": 0.2}]
     row = Difference("unmasked_warp", "splat", 1.25, 0.5, off, {"mIoU": 0.4, "IoU": 0.5, "AbsRel": 0.2}, off[:1])
-    motion = {"translation_m": 0.012, "rotation_deg": 0.3, "travel_m": 0.5}
-    page = markdown([sheet([row], 10, 2, motion)])
+    motion = MotionDifference("pose_batch_statistics", translation_m=0.012, rotation_deg=0.3, travel_m=0.5)
+    page = markdown([sheet([row], [motion], 10, 2)])
     assert "| unmasked_warp | splat | 1.250 | 0.500 | 0.200 ± 0.100 / 0.400 / 0.100 |" in page
-    assert motion_line(motion) in page
-    assert "1.2 cm and 0.30 degrees" in page
+    assert "- pose_batch_statistics: training mode moves predicted motion by 1.2 cm and 0.30 degrees" in page
+
+
+def _row(switch: str, score: float) -> Difference:
+    scores = [{"mIoU": score, "IoU": score, "AbsRel": score}]
+    return Difference(switch, "splat", 1.0, 1.0, scores, scores[0], scores)
+
+
+def test_rows_that_are_measured_again_replace_their_own_and_no_others(tmp_path: Path) -> None:
+    """In the order of the switches, remarks too; what the page says around the table stays."""
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- begin bench differences -->\n<!-- end bench differences -->\nafter\n")
+    order = ["unmasked_warp", "tie_noise", "jitter_per_image", "pose_batch_statistics", "jittered_pose_images"]
+    still = MotionDifference("jittered_pose_images", 0.01, 0.1, 0.5)
+    first = sheet([_row("jitter_per_image", 0.1), _row("unmasked_warp", 0.2)], [still], 10, 1)
+    assert merged(first, page, order) == first
+    write_markdown(page, MARKS, "A command.\n\n" + markdown([first]))
+    drifting = MotionDifference("pose_batch_statistics", 0.02, 0.2, 0.5)
+    second = sheet([_row("tie_noise", 0.3), _row("unmasked_warp", 0.4)], [drifting], 10, 1)
+    both = merged(second, page, order)
+    assert [row[0] for row in both.rows] == ["unmasked_warp", "tie_noise", "jitter_per_image"]
+    assert [row[-1] for row in both.rows] == ["0.400 / 0.400 / 0.400", "0.300 / 0.300 / 0.300", "0.100 / 0.100 / 0.100"]
+    assert [remark.split(":")[0] for remark in both.remarks] == ["pose_batch_statistics", "jittered_pose_images"]
+    write_markdown(page, MARKS, markdown([both]))
+    assert read_sheet(page, MARKS) == both
+    assert page.read_text().startswith("before\n")
+    with pytest.raises(UserError, match="same --steps and --seeds"):
+        merged(sheet([_row("tie_noise", 0.3)], [], 20, 1), page, order)
+
+
+def test_a_switch_that_makes_another_network_has_no_score_with_the_weights_of_the_first() -> None:
+    """A dash where there is nothing to say."""
+    scores = [{"mIoU": 0.1, "IoU": 0.1, "AbsRel": 0.1}]
+    row = Difference("flow_channel_opacity", "splat, no labels", None, None, scores, None, scores)
+    assert sheet([row], [], 10, 1).rows[0][2:5] == ("-", "-", "0.100 / - / 0.100")
+    assert {"flow_channel_opacity"} == OTHER_NETWORK
 
 
 def test_an_unknown_switch_is_named_with_those_there_are() -> None:

@@ -1,7 +1,7 @@
 """What each switch of `occ_stage.parity` does to a network of the synthetic world, off against on."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gsocc.app.benchmark.tables import Sheet
-from gsocc.app.demo import DemoPlan, prepare_world
 from gsocc.app.demo_checks import ABS_REL, IOU, MIOU
+from gsocc.app.demo_datasets import DDAD, NUSCENES
 from gsocc.app.paths import CONFIGS
 from gsocc.files import read_json
 
 if TYPE_CHECKING:
     from occ_stage.config import OccConfig
+    from occ_stage.motion import Motion
 
 # The demo's recipe, small enough for a minute of one CPU core.
 SMALL = (
@@ -41,11 +41,21 @@ _RAYS = (
     "renderer.rest_at_last=true",
     "renderer.size=[16, 28]",
 )
+_DDAD = ("data.image_size=[48, 76]", "renderer.size=[24, 38]")
+_FAR_GRID = "grid={kind: contracted, max_m: [40.0, 40.0, 5.4], shape: [60, 60, 12], voxel_m: null, lattice: cells}"
 BASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "splat": ("synthetic_splat.yaml", ()),
     "splat, labels missing": ("synthetic_splat.yaml", ()),  # on a copy of the world, see `world_with_gaps`
     "splat, sparsity": ("synthetic_splat.yaml", ("objective.sparsity=0.05",)),
+    "splat, auto-mask": ("synthetic_splat.yaml", ("objective.automask=true",)),
+    "splat, no labels": (
+        "synthetic_splat.yaml",
+        ("model.classes=[]", "objective.semantic=0.0", "objective.mask_sky=false"),
+    ),
+    "splat, solid logit": ("synthetic_splat.yaml", ("model.last_channel=solid",)),
     "rays": ("synthetic_volume.yaml", _RAYS),
+    "DDAD, splat": ("ddad_synthetic.yaml", _DDAD),
+    "DDAD, contracted": ("ddad_synthetic_contracted.yaml", (*_DDAD, _FAR_GRID)),
 }
 CASES: dict[str, str] = {
     "unlabelled_as_sky": "splat, labels missing",
@@ -57,11 +67,21 @@ CASES: dict[str, str] = {
     "integer_pixel_warp": "splat",
     "unmasked_warp": "splat",
     "sparsity_of_top_slice": "splat, sparsity",
+    "tie_noise": "splat, auto-mask",
+    "masked_as_zero_error": "DDAD, splat",
+    "clamp_at_80_m": "DDAD, contracted",
+    "stale_background": "splat",
+    "flow_channel_opacity": "splat, no labels",
+    "inverted_opacity": "splat, solid logit",
     "half_precision_rays": "rays",
 }
-"""Switch -> base. `pose_batch_statistics` is measured on motion, see `motion_difference`."""
+"""Switch -> base. Those of `MOTION` are measured on motion, see `motion_differences`."""
+MOTION = ("pose_batch_statistics", "jittered_pose_images")
 
-SHOWN = {"mIoU": MIOU, "IoU": IOU, "AbsRel": ABS_REL}
+OTHER_NETWORK = frozenset({"flow_channel_opacity"})
+"""Switches with which weights that were trained without them cannot be loaded."""
+SHOWN = {"mIoU": (MIOU,), "IoU": (IOU,), "AbsRel": (ABS_REL, "depth/ddad/200m:abs_rel")}
+"""Head of a column -> names of metrics, of which a run has one."""
 _MISSING = 0.135  # share of pixels without a label in the published 2-D labels
 _BLOCK_PX = 12
 _FRAMES = 4
@@ -74,20 +94,37 @@ class Difference:
     Attributes:
         switch: Its name.
         base: What it was measured on.
-        loss_ratio: Loss with it over loss without it, same weights and frames.
+        loss_ratio: Loss with it over loss without it, same weights and frames; None for `OTHER_NETWORK`, like the next.
         gradient_cosine: Between the gradients of both.
         off: Scores of networks trained and scored without it, one mapping per seed.
-        switched: Scores of the first of them with the switch on in evaluation alone.
+        switched: Scores of the first of them with the switch on in evaluation alone; None for `OTHER_NETWORK`.
         on: Scores of networks trained and scored with it, one per seed.
     """
 
     switch: str
     base: str
-    loss_ratio: float
-    gradient_cosine: float
+    loss_ratio: float | None
+    gradient_cosine: float | None
     off: list[dict[str, float]]
-    switched: dict[str, float]
+    switched: dict[str, float] | None
     on: list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class MotionDifference:
+    """What a switch does to predicted motion: medians over frames and neighbours.
+
+    Attributes:
+        switch: Its name.
+        translation_m: By how much it moves the translation.
+        rotation_deg: By how much it turns the rotation.
+        travel_m: How far the vehicle moves between neighbouring images.
+    """
+
+    switch: str
+    translation_m: float
+    rotation_deg: float
+    travel_m: float
 
 
 class Bench:
@@ -96,13 +133,14 @@ class Bench:
     Args:
         out: Folder of runs.
         world: The demo's world, written where it is missing.
+        ddad_world: That of the demo on DDAD, written where it is missing and needed.
         steps: Of each training.
         seeds: Trainings of each.
     """
 
-    def __init__(self, out: Path, world: Path, steps: int, seeds: int) -> None:
-        prepare_world(world, DemoPlan())
-        self.out, self.world, self.steps, self.seeds = out, world, steps, seeds
+    def __init__(self, out: Path, world: Path, ddad_world: Path, steps: int, seeds: int) -> None:
+        self.out, self.steps, self.seeds = out, steps, seeds
+        self._worlds = {NUSCENES.name: world, DDAD.name: ddad_world}
         self._scores: dict[str, dict[str, float]] = {}
 
     def measure(self, switch: str) -> Difference:
@@ -110,6 +148,8 @@ class Bench:
         base = CASES[switch]
         off = [self._trained(base, None, seed) for seed in range(self.seeds)]
         on = [self._trained(base, switch, seed) for seed in range(self.seeds)]
+        if switch in OTHER_NETWORK:
+            return Difference(switch, base, None, None, off, None, on)
         switched = self._score(self._folder(base, None, 0), f"switches.{switch}=true")
         losses, gradients = zip(*(self._gradient(base, one) for one in (None, switch)), strict=True)
         cosine = torch.nn.functional.cosine_similarity(gradients[0], gradients[1], dim=0)
@@ -119,11 +159,13 @@ class Bench:
         from gsocc.config import load_config
         from occ_stage.config import OccConfig
 
-        world = self.world
-        if base == "splat, labels missing":
-            world = self.out / "world_with_gaps"
-            world_with_gaps(self.world, world)
         file, changes = BASES[base]
+        dataset = DDAD if base.startswith("DDAD") else NUSCENES
+        world = self._worlds[dataset.name]
+        dataset.prepare(world, dataset.plan)
+        if base == "splat, labels missing":
+            whole, world = world, self.out / "world_with_gaps"
+            world_with_gaps(whole, world)
         overrides = [f"data.root={world}", *SMALL, *changes, f"training.steps={self.steps}"]
         overrides += [f"training.seed={seed}", *([f"switches.{switch}=true"] if switch else [])]
         return load_config(CONFIGS / "occ" / file, OccConfig, overrides)
@@ -148,14 +190,14 @@ class Bench:
         from occ_stage.evaluate import evaluate_checkpoint
 
         metrics = evaluate_checkpoint(folder, overrides, with_baselines=False)[0].metrics
-        return {head: metrics[name] for head, name in SHOWN.items()}
+        return {head: next(metrics[name] for name in names if name in metrics) for head, names in SHOWN.items()}
 
     def _gradient(self, base: str, switch: str | None) -> tuple[float, Tensor]:
         """Return the loss of a few training frames and its gradient, at the weights trained without the switch."""
         from gsocc.datasets.loader import batches_of_one, evenly_spread
         from gsocc.engine import find_checkpoint, load_checkpoint, load_into, seed_everything
         from occ_stage.data import training_class_weights, training_dataset
-        from occ_stage.model import build_field_renderer, build_grid, build_model, class_ids
+        from occ_stage.model import build_field_renderer, build_grid, build_model, class_ids, stale_background
         from occ_stage.objective import OccObjective
 
         config = self._config(base, switch, 0)
@@ -168,6 +210,7 @@ class Bench:
             class_ids(config.model),
             training_class_weights(config),
             switches=config.switches_on,
+            background=stale_background(config),
         )
         frames = training_dataset(config)
         total = torch.zeros(())
@@ -206,22 +249,27 @@ def world_with_gaps(world: Path, copy: Path) -> None:
     building.rename(copy)
 
 
-def motion_difference(out: Path, world: Path, steps: int) -> dict[str, float]:
-    """Return by how much the motion of a stage-1 network moves when batch norm runs in training mode.
+def motion_differences(out: Path, world: Path, steps: int, switches: Sequence[str] = MOTION) -> list[MotionDifference]:
+    """Return by how much switches of the frozen pose network move the motion that it predicts.
 
-    The network on image pairs (batch norm, as published) is trained for a few steps; what it says of some key frames in
-    evaluation mode is compared with training mode, on the same images.
+    A stage-1 network on image pairs (batch norm, as published) is trained for a few steps; what it says of some key
+    frames with a switch is compared with what it says without: of the same images, or of jittered ones.
 
-    Returns:
-        `translation_m` and `rotation_deg`, medians over frames and neighbours, and `travel_m` between neighbours.
+    Args:
+        out: Folder of the run.
+        world: The demo's world, written where it is missing.
+        steps: Of the training.
+        switches: Of `MOTION`.
     """
     from gsocc.config import load_config
     from gsocc.datasets.loader import evenly_spread
     from gsocc.datasets.split import open_split
+    from gsocc.engine import seed_everything
     from occ_stage.motion import Stage1Motion
     from pose_stage.config import PoseRunConfig
     from pose_stage.train import train
 
+    NUSCENES.prepare(world, NUSCENES.plan)
     pose = (
         "{name: stacked, backbone: resnet_tiny, norm: batch, width: 24, translation_scale: 0.3, rotation_scale: 0.05}"
     )
@@ -229,54 +277,29 @@ def motion_difference(out: Path, world: Path, steps: int) -> dict[str, float]:
     overrides += ["training.device=cpu", f"training.steps={steps}"]
     config = load_config(CONFIGS / "pose" / "synthetic_gsp.yaml", PoseRunConfig, overrides)
     train(config, out / "pose", "overwrite")
-    modes = [Stage1Motion(out / "pose", config.data, "network", batch_statistics=on) for on in (False, True)]
     frames = open_split(config.data, "val")
-    shifts, turns, travels = [], [], []
-    for number in evenly_spread(len(frames), 12):
-        (still, valid), (drifting, _) = (mode.motion(frames.tokens[number]) for mode in modes)
-        apart = torch.linalg.inv(still.double()) @ drifting.double()
+    numbers = evenly_spread(len(frames), 12)
+    travel_m = float(torch.tensor([frames.travel_m(number) for number in numbers]).median())
+    options: dict[str, dict[str, Any]] = {
+        "pose_batch_statistics": {"batch_statistics": True},
+        "jittered_pose_images": {"jitter": 1.0, "jitter_per": "image"},  # at 0.5 half of the frames would stay
+    }
+    plain = Stage1Motion(out / "pose", config.data, "network")
+    found = []
+    for switch in switches:
+        seed_everything(0)
+        other = Stage1Motion(out / "pose", config.data, "network", **options[switch])
+        pairs = [(plain.motion(t), other.motion(t, training=True)) for t in (frames.tokens[n] for n in numbers)]
+        found.append(MotionDifference(switch, *_apart(pairs), travel_m))
+    return found
+
+
+def _apart(pairs: "Sequence[tuple[Motion, Motion]]") -> tuple[float, float]:
+    """Return the medians of translation (metres) and rotation (degrees) between two motions of each frame."""
+    shifts, turns = [], []
+    for (one, valid), (other, _) in pairs:
+        apart = torch.linalg.inv(one.double()) @ other.double()
         cosine = (apart[:, :3, :3].diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2
         shifts.append(apart[valid, :3, 3].norm(dim=-1))
         turns.append(torch.rad2deg(torch.acos(cosine.clamp(-1, 1)))[valid])
-        travels.append(frames.travel_m(number))
-    return {
-        "translation_m": float(torch.cat(shifts).median()),
-        "rotation_deg": float(torch.cat(turns).median()),
-        "travel_m": float(torch.tensor(travels).median()),
-    }
-
-
-def sheet(rows: list[Difference], steps: int, seeds: int, motion: Mapping[str, float] | None = None) -> Sheet:
-    """Return the measurements as a table; scores are means over seeds with half of their range."""
-    scores = tuple(f"{head}: off / scored with / trained with" for head in SHOWN)
-    heads = ("switch", "measured on", "loss on / off", "gradient cosine", *scores)
-    body = tuple(
-        (row.switch, row.base, f"{row.loss_ratio:.3f}", f"{row.gradient_cosine:.3f}", *(_cell(row, h) for h in SHOWN))
-        for row in rows
-    )
-    remarks = [] if motion is None else [motion_line(motion)]
-    return Sheet(f"switches of the releases, {steps} steps, seeds 0 to {seeds - 1}", heads, body, tuple(remarks))
-
-
-def motion_line(motion: Mapping[str, float]) -> str:
-    """Return what `motion_difference` found as a sentence."""
-    return (
-        f"pose_batch_statistics: training mode moves predicted motion by {100 * motion['translation_m']:.1f} cm and "
-        f"{motion['rotation_deg']:.2f} degrees (medians), where the vehicle moves {100 * motion['travel_m']:.0f} cm "
-        "between neighbouring images"
-    )
-
-
-def _cell(row: Difference, head: str) -> str:
-    return f"{_spread(row.off, head)} / {row.switched[head]:.3f} / {_spread(row.on, head)}"
-
-
-def _spread(scores: list[dict[str, float]], head: str) -> str:
-    values = [score[head] for score in scores]
-    half = (max(values) - min(values)) / 2
-    return f"{sum(values) / len(values):.3f}" + (f" ± {half:.3f}" if len(values) > 1 else "")
-
-
-def as_json(rows: list[Difference]) -> list[Mapping[str, Any]]:
-    """Return the measurements as plain values."""
-    return [vars(row) for row in rows]
+    return float(torch.cat(shifts).median()), float(torch.cat(turns).median())

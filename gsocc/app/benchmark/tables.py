@@ -70,6 +70,19 @@ def markdown(sheets: Sequence[Sheet]) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
+def read_sheet(path: Path, name: str) -> Sheet | None:
+    """Return the first table between the marks of a page, as `markdown` wrote it; None where there is none."""
+    page = path.read_text() if path.exists() else ""
+    _, _, rest = page.partition(f"<!-- begin {name} -->")
+    lines = rest.partition(f"<!-- end {name} -->")[0].splitlines()
+    titles = [line for line in lines if line.startswith("**")]
+    body = [tuple(line.strip("| ").split(" | ")) for line in lines if line.startswith("| ")]
+    if not titles or not body:
+        return None
+    remarks = tuple(line.removeprefix("- ") for line in lines if line.startswith("- "))
+    return Sheet(titles[0].strip("*"), body[0], tuple(body[1:]), remarks)
+
+
 def write_markdown(path: Path, name: str, text: str) -> None:
     """Put text between `<!-- begin NAME -->` and `<!-- end NAME -->` of a page; a page that is missing is made of it.
 

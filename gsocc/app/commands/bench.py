@@ -274,23 +274,37 @@ def differences(
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each, with seeds 0, 1, ...")] = 2,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of runs.")] = Path("runs/bench_differences"),
     world: Annotated[Path, typer.Option(help="Folder of the demo's world.")] = Path("data/demo_world"),
+    ddad_world: Annotated[Path, typer.Option(help="Folder of the world of the demo on DDAD.")] = Path(
+        "data/demo_ddad_world"
+    ),
     json: Annotated[Path | None, typer.Option(help="Also write the figures to this file.")] = None,
-    markdown: Annotated[Path | None, typer.Option(help="Also write the table into this page.")] = None,
+    markdown: Annotated[
+        Path | None,
+        typer.Option(help="Also write the table into this page; with --switch, these rows of the table in it."),
+    ] = None,
 ) -> None:
-    """Measure what each switch of the releases does on the synthetic world: to a gradient, a score, a training."""
-    from gsocc.app.benchmark.differences import CASES, Bench, as_json, motion_difference, sheet
-    from gsocc.app.benchmark.stopwatch import choose_threads, threads_kept, use_threads
+    """Measure what each switch of the releases does on the synthetic world: to a gradient, a score, a training.
 
-    motion_switch = "pose_batch_statistics"
-    names = switch or [*CASES, motion_switch]
-    unknown = [name for name in names if name not in (*CASES, motion_switch)]
+    A network that is trained already, with the same settings, is not trained again.
+    """
+    from gsocc.app.benchmark.differences import CASES, MOTION, Bench, motion_differences
+    from gsocc.app.benchmark.differences_table import MARKS, as_json, merged, sheet
+    from gsocc.app.benchmark.stopwatch import choose_threads, threads_kept, use_threads
+    from occ_stage.parity import SWITCHES
+
+    names = list(dict.fromkeys(switch or SWITCHES))
+    unknown = [name for name in names if name not in SWITCHES]
     if unknown:
-        raise UserError(f"--switch: expected one of {', '.join((*CASES, motion_switch))}, got {unknown[0]!r}")
+        raise UserError(f"--switch: expected one of {', '.join(SWITCHES)}, got {unknown[0]!r}")
     with threads_kept():
         use_threads(choose_threads(1))
-        bench = Bench(out, world, steps, seeds)
+        bench = Bench(out, world, ddad_world, steps, seeds)
         rows = [bench.measure(name) for name in names if name in CASES]
-        motion = motion_difference(out, world, steps) if motion_switch in names else None
-    result = {"steps": steps, "seeds": seeds, "motion": motion, "rows": as_json(rows)}
+        of_motion = [name for name in names if name in MOTION]
+        motion = motion_differences(out, world, steps, of_motion) if of_motion else []
+    result = {"steps": steps, "seeds": seeds, **as_json(rows, motion)}
+    table = sheet(rows, motion, steps, seeds)
+    if switch and markdown is not None:
+        table = merged(table, markdown, list(SWITCHES))
     intro = f"`gsocc bench differences --steps {steps} --seeds {seeds}`, on a CPU."
-    _publish(result, [sheet(rows, steps, seeds, motion)], intro, "bench differences", json, markdown)
+    _publish(result, [table], intro, MARKS, json, markdown)
