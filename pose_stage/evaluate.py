@@ -15,6 +15,7 @@ from gsocc.engine import default_device, is_main_process, process_group, seed_ev
 from gsocc.files import atomic_write_bytes, write_json
 from gsocc.geometry.rig_motion import ego_motion_of
 from gsocc.metrics import DepthMetric, EgoMotionMetric, TrajectoryMetric, metric_name
+from gsocc.metrics.families import visible_depth
 from gsocc.networks.pose_depth_net import PoseDepthNet
 from gsocc.structures import SurroundBatch
 from gsocc.structures.trajectory import Trajectory
@@ -31,8 +32,8 @@ class Evaluation:
     """Numbers of one network.
 
     Attributes:
-        metrics: Scores of motion and, where it is predicted, of depth by full name; the motion is read out as the run's
-            configuration says.
+        metrics: Scores of motion and, where it is predicted, of depth by full name, once more without the pixels that
+            show the vehicle where the run reads masks; the motion is read out as the run's configuration says.
         readouts: Scores of the motion for every read-out that the data allow.
         trajectories: Paths of the configured read-out on this rank.
         frames: Motions scored, over all ranks.
@@ -63,7 +64,10 @@ def evaluate_model(
     frames = validation_frames(config, {"lidar_depth"} if knows_depth else ())
     indices = shard(evenly_spread(len(frames), config.evaluation.max_samples))
     protocol = f"depth/{config.data.dataset}/{config.evaluation.max_depth_m:g}m"
-    depth = DepthMetric(frames.camera_names, max_m=config.evaluation.max_depth_m, protocol=protocol).to(device)
+    depth = {
+        name: DepthMetric(frames.camera_names, max_m=config.evaluation.max_depth_m, protocol=name).to(device)
+        for name in ((protocol, f"{protocol}/self_mask") if config.data.self_mask else (protocol,))
+    }
     names = ["network", "geometric"] if config.needs_flow else ["network"]
     motions = {name: EgoMotionMetric().to(device) for name in names}
     paths = {name: TrajectoryMetric().to(device) for name in names}
@@ -72,7 +76,10 @@ def evaluate_model(
         depth_m, predicted = _predict(model, batch, names)
         if depth_m is not None:
             assert batch.lidar_depth_m is not None
-            depth.update(depth_m, batch.lidar_depth_m)
+            depth[protocol].update(depth_m, batch.lidar_depth_m)
+            if batch.valid_mask is not None:
+                visible = visible_depth(batch.lidar_depth_m, batch.valid_mask)
+                depth[f"{protocol}/self_mask"].update(depth_m, visible)
         true = ego_motion_of(batch.cam_motion[:, 1:], batch.cam_to_ego)
         valid = batch.frame_valid[:, 1:, 0]
         interval_s = torch.tensor([frames.intervals_s(index)[1:]], device=device)
@@ -84,7 +91,8 @@ def evaluate_model(
                 panels / f"{batch.tokens[0]}.jpg", depth_panel(batch, depth_m[0].cpu().numpy(), frames.camera_names)
             )
     readouts = {name: motions[name].compute() | paths[name].compute() for name in names}
-    depths = _depth_scores(depth, protocol) if knows_depth else {}
+    depths = {key: value for metric in depth.values() for key, value in _depth_scores(metric).items()}
+    depths = depths if knows_depth else {}
     chosen = config.model.pose.readout
     count = int(motions[chosen].compute()[metric_name(motions[chosen].protocol, "frames")])
     return Evaluation(readouts[chosen] | depths, readouts, paths[chosen].trajectories(), count, chosen)
@@ -116,10 +124,11 @@ def evaluate_checkpoint(
     return results
 
 
-def _depth_scores(depth: DepthMetric, protocol: str) -> dict[str, float]:
+def _depth_scores(depth: DepthMetric) -> dict[str, float]:
     scores = depth.compute()
     # A prediction over truth, like the scale ratio of the motion beside it.
-    scores[metric_name(protocol, "predicted_over_true")] = 1 / scores[metric_name(protocol, "scale_ratio")]
+    ratio = scores[metric_name(depth.protocol, "scale_ratio")]
+    scores[metric_name(depth.protocol, "predicted_over_true")] = 1 / ratio
     return scores
 
 

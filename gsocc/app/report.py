@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from gsocc.app.stage1_report import COLUMNS as STAGE1_COLUMNS
 from gsocc.app.stage1_report import DEPTH, Stage1, depth_protocol_of
 from gsocc.errors import DataError
 from gsocc.files import atomic_write_text, write_json
@@ -260,7 +259,7 @@ def _print_stage1(console: "Console", stage1: Stage1) -> None:
     starts = (f"{row.initial_depth_m:g}" for row in stage1.rows)
     table.add_row("start, m", *starts, "flat depth that training starts from, wrong on purpose")
     table.add_row("read-out", *(row.readout for row in stage1.rows), "motion by flow and depth, or by the network")
-    for column in STAGE1_COLUMNS:
+    for column in stage1.columns:
         cells = [format_number(getattr(row, column.key), column.digits) for row in stage1.rows]
         table.add_row(column.heading, *cells, column.words)
     console.print(table)

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from gsocc.app.report import BASELINES, Report, Scored, System, format_number
-from gsocc.app.stage1_report import COLUMNS as STAGE1_COLUMNS
 from gsocc.app.stage1_report import ROWS as STAGE1_ROWS
-from gsocc.app.stage1_report import Stage1Row
+from gsocc.app.stage1_report import Stage1, Stage1Row
 
 _CLASS_PREFIX = "occ3d/camera/17:iou/"
 # Okabe and Ito's colours, which stay apart for people with a colour-vision deficiency.
@@ -53,7 +52,7 @@ def render_page(
         pictures=pictures,
         stage1_pictures=stage1_pictures,
         stage1_table=_stage1_table(report),
-        stage1_columns=[(column.heading, column.words) for column in STAGE1_COLUMNS],
+        stage1_columns=[(column.heading, column.words) for column in (report.stage1.columns if report.stage1 else ())],
         stage1_rows=_stage1_rows(report),
         key_table=_key_table(report),
         class_table=_class_table(report),
@@ -96,16 +95,17 @@ def _key_table(report: Report) -> Table:
 
 
 def _stage1_table(report: Report) -> Table:
-    rows = report.stage1.rows if report.stage1 else ()
+    stage1 = report.stage1 or Stage1(rows=())
     headings = [("start, m", "flat depth that training starts from"), ("read-out", "where the motion comes from")]
-    headings += [(column.heading, column.words) for column in STAGE1_COLUMNS] + [("s/step", "wall-clock seconds")]
+    headings += [(column.heading, column.words) for column in stage1.columns] + [("s/step", "wall-clock seconds")]
     cells = [
         [Cell(f"{row.initial_depth_m:g}"), Cell(row.readout)]
-        + [Cell(format_number(getattr(row, column.key), column.digits)) for column in STAGE1_COLUMNS]
+        + [Cell(format_number(getattr(row, column.key), column.digits)) for column in stage1.columns]
         + [Cell(format_number(row.seconds_per_step, 3))]
-        for row in rows
+        for row in stage1.rows
     ]
-    return Table(headings, [(row.name, _stage1_words(row), line) for row, line in zip(rows, cells, strict=True)])
+    lines = [(row.name, _stage1_words(row), line) for row, line in zip(stage1.rows, cells, strict=True)]
+    return Table(headings, lines)
 
 
 def _stage1_rows(report: Report) -> list[tuple[str, str]]:

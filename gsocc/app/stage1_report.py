@@ -20,6 +20,7 @@ class Column(NamedTuple):
         digits: Shown after the point.
         metric: The full name under which an evaluation gives it.
         words: What it is, in one line.
+        optional: Whether it is left out of tables where no row has it.
     """
 
     key: str
@@ -27,6 +28,7 @@ class Column(NamedTuple):
     digits: int
     metric: str
     words: str
+    optional: bool = False
 
 
 COLUMNS: tuple[Column, ...] = (
@@ -99,6 +101,14 @@ COLUMNS: tuple[Column, ...] = (
         3,
         f"{DEPTH}/median:abs_rel",
         "the same after each image is scaled by median(true) / median(predicted): what is left without scale",
+    ),
+    Column(
+        "depth_abs_rel_visible",
+        "AbsRel, own car left out",
+        3,
+        f"{DEPTH}/self_mask:abs_rel",
+        "AbsRel without the pixels that show the own car, behind which the LiDAR on the roof still sees",
+        optional=True,
     ),
     Column(
         "depth_ratio",
@@ -176,6 +186,7 @@ class Stage1Row(BaseModel):
     depth_abs_rel: float | None
     depth_ratio: float | None
     depth_abs_rel_scaled: float | None = None
+    depth_abs_rel_visible: float | None = None
     relative_error_1s_m: float | None = None
     ate_m: float | None = None
     ate_scaled_m: float | None = None
@@ -189,6 +200,11 @@ class Stage1(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rows: tuple[Stage1Row, ...]
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """The columns of tables."""
+        return tuple(c for c in COLUMNS if not c.optional or any(getattr(row, c.key) is not None for row in self.rows))
 
 
 def depth_protocol_of(names: Iterable[str]) -> str:
