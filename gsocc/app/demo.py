@@ -108,6 +108,8 @@ def train_stage1(out: Path, world: Path, plan: DemoPlan, console: "Console", dat
         rows += found if method else found[:1]
         if method:
             pictures = _draw_stage1(out / name, evaluation)
+    if dataset.exact_row is not None:
+        rows.append(dataset.exact_row(world))
     return Stage1Result(rows, pictures, time.perf_counter() - start)
 
 

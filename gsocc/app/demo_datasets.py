@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gsocc.app.demo_checks import Check, ddad_checks, demo_checks
+from gsocc.app.demo_truth import exact_depth_row
 
 
 class Recipe(NamedTuple):
@@ -57,6 +58,7 @@ class DemoDataset:
         prepare: Writes the world and its index, and what else training reads, unless they are there.
         stage1: Trainings of stage 1, the method first.
         systems: Trainings of stage 2.
+        exact_row: Scores the exact depth of a world as a training of stage 1 is scored, where that is not plainly 0.
         truth: Folder of the exact occupancy below the world.
         checks: The claims that a report has to meet.
         title: Headline of the report.
@@ -70,6 +72,7 @@ class DemoDataset:
     prepare: Callable[[Path, DemoPlan], None]
     stage1: tuple[str, ...]
     systems: Mapping[str, Recipe]
+    exact_row: Callable[[Path], dict[str, Any]] | None
     truth: str
     checks: Callable[[Mapping[str, Any]], list[Check]]
     title: str
@@ -150,6 +153,7 @@ NUSCENES = DemoDataset(
         "splat": Recipe("synthetic_splat.yaml", stage1_motion=False),
         "volume": Recipe("synthetic_volume.yaml", stage1_motion=False),
     },
+    exact_row=None,
     truth="gts",
     checks=demo_checks,
     title="gsocc demo: occupancy from six cameras, without 3-D labels",
@@ -167,6 +171,7 @@ DDAD = DemoDataset(
         "splat_stage1": Recipe("ddad_synthetic.yaml", stage1_motion=True),
         "splat": Recipe("ddad_synthetic.yaml", stage1_motion=False),
     },
+    exact_row=exact_depth_row,
     truth="truth/gts",
     checks=ddad_checks,
     title="gsocc demo: DDAD's rig, depth to 200 m and occupancy without 3-D labels",

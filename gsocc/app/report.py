@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from gsocc.app.stage1_report import DEPTH, Stage1, depth_protocol_of
+from gsocc.app.stage1_report import DEPTH, Stage1, depth_protocol_of, start_of
 from gsocc.errors import DataError
 from gsocc.files import atomic_write_text, write_json
 
@@ -256,7 +256,7 @@ def _print_stage1(console: "Console", stage1: Stage1) -> None:
     for row in stage1.rows:
         table.add_column(row.name.replace("_", " "), justify="right")
     table.add_column("what it is", style="dim")
-    starts = (f"{row.initial_depth_m:g}" for row in stage1.rows)
+    starts = (start_of(row) for row in stage1.rows)
     table.add_row("start, m", *starts, "flat depth that training starts from, wrong on purpose")
     table.add_row("read-out", *(row.readout for row in stage1.rows), "motion by flow and depth, or by the network")
     for column in stage1.columns:

@@ -6,7 +6,7 @@ from typing import Any
 
 from gsocc.app.report import BASELINES, Report, Scored, System, format_number
 from gsocc.app.stage1_report import ROWS as STAGE1_ROWS
-from gsocc.app.stage1_report import Stage1, Stage1Row
+from gsocc.app.stage1_report import Stage1, Stage1Row, start_of
 
 _CLASS_PREFIX = "occ3d/camera/17:iou/"
 # Okabe and Ito's colours, which stay apart for people with a colour-vision deficiency.
@@ -99,7 +99,7 @@ def _stage1_table(report: Report) -> Table:
     headings = [("start, m", "flat depth that training starts from"), ("read-out", "where the motion comes from")]
     headings += [(column.heading, column.words) for column in stage1.columns] + [("s/step", "wall-clock seconds")]
     cells = [
-        [Cell(f"{row.initial_depth_m:g}"), Cell(row.readout)]
+        [Cell(start_of(row)), Cell(row.readout)]
         + [Cell(format_number(getattr(row, column.key), column.digits)) for column in stage1.columns]
         + [Cell(format_number(row.seconds_per_step, 3))]
         for row in stage1.rows

@@ -152,6 +152,7 @@ ROWS: dict[str, str] = {
     "mask_out": "splatting with mask-out, compared up to the border of the overlap",
     "bilinear": "images of neighbouring cameras are warped instead of splatted (FSM, SurroundDepth)",
     "untrained": "the method's networks before the first step",
+    "exact_depth": "no network: the exact depth of every pixel, which LiDAR on the roof sees past",
 }
 
 
@@ -160,7 +161,7 @@ class Stage1Row(BaseModel):
 
     Attributes:
         name: See `ROWS`.
-        initial_depth_m: Flat depth that training started from.
+        initial_depth_m: Flat depth that training started from; None where nothing was trained.
         readout: "geometric" or "network": which motion was scored.
         steps: Training steps.
         seconds_per_step: Wall-clock time of one.
@@ -170,7 +171,7 @@ class Stage1Row(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
-    initial_depth_m: float
+    initial_depth_m: float | None
     readout: str = ""
     steps: int = 0
     seconds_per_step: float | None = None
@@ -192,6 +193,11 @@ class Stage1Row(BaseModel):
     ate_scaled_m: float | None = None
     motions: int | None = None
     moving: int | None = None
+
+
+def start_of(row: Stage1Row) -> str:
+    """Return the depth that a training started from, a dash where there is none."""
+    return "–" if row.initial_depth_m is None else f"{row.initial_depth_m:g}"
 
 
 class Stage1(BaseModel):
@@ -224,7 +230,7 @@ def figures(metrics: Mapping[str, float | None]) -> dict[str, float | None]:
 
 
 def stage1_row(
-    name: str, initial_depth_m: float, readout: str, metrics: Mapping[str, float | None], **training: Any
+    name: str, initial_depth_m: float | None, readout: str, metrics: Mapping[str, float | None], **training: Any
 ) -> dict[str, Any]:
     """Return a row of report.json.
 
