@@ -48,7 +48,7 @@ def read_cached_image(cache: Path, image_file: str, size: Size) -> UInt8[np.ndar
         BadImageError: Where the copy cannot be decoded whole.
         DataError: Where there is none.
     """
-    path = _copy_path(cache, image_file, size)
+    path = copy_path(cache, image_file, size)
     if not path.is_file():
         raise DataError(
             f"{path}: there is no copy of this image; write them: gsocc index ddad ROOT --cache {size[0]}x{size[1]}"
@@ -56,12 +56,13 @@ def read_cached_image(cache: Path, image_file: str, size: Size) -> UInt8[np.ndar
     return read_image(path, size, size)
 
 
-def _copy_path(cache: Path, image_file: str, size: Size) -> Path:
+def copy_path(cache: Path, image_file: str, size: Size) -> Path:
+    """Return where the copy of an image lies, given by its path below the data root."""
     return (cache / f"{size[0]}x{size[1]}" / image_file).with_suffix(".png")
 
 
 def _write(root: Path, cache: Path, size: Size, name: str, stored: Size) -> bool:
-    source, copy = root / name, _copy_path(cache, name, size)
+    source, copy = root / name, copy_path(cache, name, size)
     if copy.is_file() and copy.stat().st_mtime_ns >= source.stat().st_mtime_ns:
         return False
     image = cv2.cvtColor(read_image(source, stored, size), cv2.COLOR_RGB2BGR)

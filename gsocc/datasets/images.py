@@ -4,7 +4,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float32, UInt8
 
 from gsocc.errors import DataError
 
@@ -84,6 +84,12 @@ def read_image(
     top, left, height, width = (n // factor for n in area)
     image = resize(image[top : top + height, left : left + width], target_size)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def to_unit_planes(image: UInt8[np.ndarray, "H W 3"], planes: Float32[np.ndarray, "3 H W"]) -> None:
+    """Write the channels of an image into planes of numbers in [0, 1]."""
+    for channel, plane in zip(cv2.split(image), planes, strict=True):
+        np.divide(channel, np.float32(255), out=plane)
 
 
 def resize(image: np.ndarray, target_size: tuple[int, int]) -> np.ndarray:

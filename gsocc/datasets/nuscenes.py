@@ -12,7 +12,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from gsocc.datasets.image_cache import read_cached_image
-from gsocc.datasets.images import Crop, check_crop, read_image, resize, resize_nearest, scale_intrinsics
+from gsocc.datasets.images import (
+    Crop,
+    check_crop,
+    read_image,
+    resize,
+    resize_nearest,
+    scale_intrinsics,
+    to_unit_planes,
+)
 from gsocc.datasets.index import find_index, open_index, pose_matrix, rebuild_command, select_rows
 from gsocc.datasets.lidar import Collisions, Rounding, depth_path, lidar_depth, read_depth_file, resample_depth
 from gsocc.datasets.nuscenes_index import build_index
@@ -268,10 +276,16 @@ class NuScenesDataset(Dataset[SurroundSample]):
         return np.where(valid, images, key), valid
 
     def _read_images(self, images_at: Int64[np.ndarray, "T V"]) -> Float[Tensor, "T V 3 H W"]:
-        decoded = {image: self._read_image(image) for image in np.unique(images_at).tolist()}
-        stacked = np.stack([decoded[image] for image in images_at.reshape(-1).tolist()])  # (T V, H, W, 3)
-        images = torch.from_numpy(stacked).permute(0, 3, 1, 2).float().div_(255.0)
-        return images.unflatten(0, images_at.shape)
+        """Read each image once, into its place: images are most of a sample, and copies of them most of its time."""
+        # Not torch's memory: it is aligned, and glibc's heap then keeps a gigabyte of holes in every worker.
+        places = np.empty((images_at.size, 3, *self.image_size), np.float32)
+        first: dict[int, int] = {}
+        for place, image in enumerate(images_at.reshape(-1).tolist()):
+            if first.setdefault(image, place) == place:
+                to_unit_planes(self._read_image(image), places[place])
+            else:
+                places[place] = places[first[image]]
+        return torch.from_numpy(places).unflatten(0, images_at.shape)
 
     def _read_image(self, image: int) -> UInt8[np.ndarray, "H W 3"]:
         if self.image_cache is not None:
@@ -280,7 +294,7 @@ class NuScenesDataset(Dataset[SurroundSample]):
 
     def _network_images(self, images: Float[Tensor, "V 3 H W"], number: int) -> Float[Tensor, "V 3 H W"]:
         if self.color_jitter <= 0.0:
-            return images.clone()
+            return images  # as they are: a copy would be made, batched and sent for nothing
         state = np.random.SeedSequence((self.seed, self._epoch, number)).generate_state(1)
         generator = torch.Generator().manual_seed(int(state[0]))
         return jittered(images, self.color_jitter, self.jitter_per, generator)
