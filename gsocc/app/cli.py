@@ -11,6 +11,7 @@ from gsocc import __version__
 from gsocc.app.commands import (
     bench,
     bench_label_free,
+    bench_reader,
     demo,
     doctor,
     export,
@@ -72,6 +73,7 @@ _GROUPS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
             "eval": bench.evaluation,
             "differences": bench.differences,
             "label-free": bench_label_free.label_free,
+            "reader": bench_reader.reader,
         },
     ),
 }
