@@ -90,7 +90,7 @@ SWITCHES: dict[str, Switch] = {
     ),
     "tie_noise": Switch(
         "Normal noise of 1e-5 is added to the errors of unwarped images, which breaks ties of the auto-mask.",
-        "A pixel whose errors tie keeps its gradient.",
+        "Rounding breaks them.",
         _BOTH,
     ),
     "masked_as_zero_error": Switch(

@@ -1,5 +1,6 @@
 """Where stage 2 takes motion from: the data set, a stage-1 checkpoint, a motion file."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from gsocc.config import load_config, to_yaml
+from gsocc.datasets.transforms import ColorJitter
 from gsocc.engine import load_checkpoint, save_checkpoint
 from gsocc.errors import CheckpointError, ConfigError, DataError, UserError
 from gsocc.networks.pose_depth_net import DepthConfig, PoseConfig, PoseDepthConfig, PoseDepthNet
@@ -198,3 +200,37 @@ def test_batch_statistics_make_a_frozen_network_answer_by_what_it_has_seen(tiny_
         assert bool(drifted) is (on == "true")
         assert not any(weight.requires_grad for weight in source.net.parameters())
     assert not torch.allclose(answers["true"], answers["false"], atol=1e-6)
+
+
+def test_jittered_images_move_the_answer_in_training_and_there_alone(tiny_world: Path, tmp_path: Path) -> None:
+    """Every image gets colours of its own, drawn anew in every step; in validation the network sees the clean ones."""
+    torch.manual_seed(0)
+    pose = PoseConfig(name="stacked", backbone="resnet_tiny", norm="group", width=8, translation_scale=0.3)
+    described = PoseDepthConfig(depth=DepthConfig(backbone="resnet_tiny", norm="group"), pose=pose)
+    text = "name: jitter\ndata:\n  image_size: [32, 64]\n  neighbours: sweeps\nmodel:\n"
+    text += "".join(f"  {line}\n" for line in to_yaml(described).splitlines())
+    folder = tmp_path / "last"
+    save_checkpoint(folder, PoseDepthNet(described).state_dict(), text, {"step": 1})
+    said = ["pose.source=stage1", f"pose.checkpoint={folder}", "data.color_jitter=1", "switches.jitter_per_image=true"]
+    off, on = (open_motion(_config(tiny_world, *said, f"switches.jittered_pose_images={b}")) for b in (False, True))
+    assert off is not None
+    assert on is not None
+    token = training_dataset(_config(tiny_world)).tokens[1]
+    clean = off.motion(token)[0]
+    assert torch.equal(clean, off.motion(token, training=True)[0])
+    torch.manual_seed(7)
+    first, second = (on.motion(token, training=True)[0] for _ in range(2))
+    assert not torch.equal(first, second)
+    assert torch.equal(on.motion(token)[0], clean)
+
+    torch.manual_seed(7)
+    torch.rand(())  # whether this sample is changed: at probability 1 it is
+    sample = on._sample(token)  # type: ignore[attr-defined]
+    images = [ColorJitter.draw(torch.default_generator)(image[None])[0] for image in sample.images.flatten(0, 1)]
+    batch = collate([replace(sample, images=torch.stack(images).unflatten(0, (3, 6)))])
+    torch.testing.assert_close(on.net.predict_motion(batch)[0], first)  # type: ignore[attr-defined]
+
+    frames = collate([training_dataset(_config(tiny_world))[1]])
+    torch.testing.assert_close(with_motion(frames, on).cam_motion, with_motion(frames, off).cam_motion)
+    moved = with_motion(frames, on, training=True).cam_motion
+    assert not torch.equal(moved, with_motion(frames, off, training=True).cam_motion)
