@@ -27,8 +27,9 @@ from occ_stage.train import train
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "occ"
 SPLAT, VOLUME = "nuscenes_gaussianocc", "nuscenes_gaussianocc_volume"
+SPLAT_DEPTH = "nuscenes_gaussianocc_depth"
 SEMANTIC, DEPTH = "nuscenes_occnerf_semantic", "nuscenes_occnerf_depth"
-RECIPES = (SPLAT, VOLUME, SEMANTIC, DEPTH)
+RECIPES = (SPLAT, SPLAT_DEPTH, VOLUME, SEMANTIC, DEPTH)
 SMALL = [
     "data.image_size=[48, 80]",
     "grid.shape=[24, 24, 8]",
@@ -48,6 +49,7 @@ SMALL = [
 RAYS = {"distortion", "ray_entropy"}
 TERMS = {
     SPLAT: {"photometric", "smoothness", "semantic", "total_variation", "entropy"},
+    SPLAT_DEPTH: {"photometric", "smoothness", "total_variation", "entropy"},
     VOLUME: {"photometric", "smoothness", "semantic"} | RAYS,
     SEMANTIC: {"photometric", "smoothness", "semantic"} | RAYS,
     DEPTH: {"photometric", "smoothness"} | RAYS,
@@ -60,11 +62,11 @@ def _recipe(name: str, *overrides: str) -> OccConfig:
 
 def _small(name: str, world: Path, *overrides: str) -> OccConfig:
     own = ["renderer.options.step_m=6.0"]
-    if name == SPLAT:
+    if name in (SPLAT, SPLAT_DEPTH):
         own = ["renderer.name=splat_cpu"]
     if name == DEPTH:
         own += [f"data.index={build_index(world, out=world.parent / 'wide_index.npz', reach=2)}"]
-    if name in (SPLAT, VOLUME):
+    if name in (SPLAT, SPLAT_DEPTH, VOLUME):
         own += ["pose={source: ground_truth, checkpoint: null}"]
     return _recipe(name, f"data.root={world}", *SMALL, *own, *overrides)
 
@@ -180,7 +182,7 @@ def test_memory_presets_change_memory_and_nothing_else_above_8g(preset: str, tmp
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [SPLAT, DEPTH])
+@pytest.mark.parametrize("name", [SPLAT, SPLAT_DEPTH, DEPTH])
 def test_a_recipe_is_scored_and_predicts_without_a_threshold_to_choose(
     name: str, tiny_world: Path, tmp_path: Path
 ) -> None:
@@ -191,7 +193,7 @@ def test_a_recipe_is_scored_and_predicts_without_a_threshold_to_choose(
     assert 0 <= result.metrics["occ3d/camera:iou"] <= 1
     files = predict_checkpoint(tmp_path / "run", tmp_path / "predictions")
     labels = set(load_prediction(files[0]).semantics.flatten().tolist())
-    assert labels <= ({0, FREE} if name == DEPTH else set(range(FREE + 1)))
+    assert labels <= ({0, FREE} if name in (SPLAT_DEPTH, DEPTH) else set(range(FREE + 1)))
 
 
 @pytest.mark.parametrize("name", [SPLAT, SEMANTIC])

@@ -18,7 +18,7 @@ from occ_stage.predictor import Predictor
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "occ"
 SIZE, SMALL = (16, 24), (8, 12)
-NO_LABELS = ("model.classes=[]", "objective.semantic=0", "objective.mask_sky=false")
+NO_LABELS = ("model.classes=[]", "objective.semantic=0", "objective.mask_sky=false")  # as synthetic_splat_depth.yaml
 SOLID = ("model.last_channel=solid",)
 
 
@@ -325,3 +325,12 @@ def test_the_release_clamps_gaussians_on_ddad_and_not_rays() -> None:
     assert build_field_renderer(_config()).depth_limits_m is None
     rays = _config("switches.clamp_at_80_m=true", recipe="synthetic_volume")
     assert build_field_renderer(rays).depth_limits_m is None
+
+
+def test_without_labels_the_threshold_is_chosen_by_occupancy_alone() -> None:
+    """A network without classes has an mIoU of 0, whatever the threshold."""
+    assert _config().threshold_criterion == "miou"
+    assert _config(recipe="synthetic_splat_depth").threshold_criterion == "iou"
+    assert _config("evaluation.threshold_criterion=scan").threshold_criterion == "scan"
+    with pytest.raises(ConfigError, match=r"threshold_criterion: miou compares classes, but model\.classes is empty"):
+        _config("evaluation.threshold_criterion=miou", recipe="synthetic_splat_depth")

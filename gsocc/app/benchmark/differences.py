@@ -48,10 +48,7 @@ BASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "splat, labels missing": ("synthetic_splat.yaml", ()),  # on a copy of the world, see `world_with_gaps`
     "splat, sparsity": ("synthetic_splat.yaml", ("objective.sparsity=0.05",)),
     "splat, auto-mask": ("synthetic_splat.yaml", ("objective.automask=true",)),
-    "splat, no labels": (
-        "synthetic_splat.yaml",
-        ("model.classes=[]", "objective.semantic=0.0", "objective.mask_sky=false"),
-    ),
+    "splat, no labels": ("synthetic_splat_depth.yaml", ()),
     "splat, solid logit": ("synthetic_splat.yaml", ("model.last_channel=solid",)),
     "rays": ("synthetic_volume.yaml", _RAYS),
     "DDAD, splat": ("ddad_synthetic.yaml", _DDAD),
