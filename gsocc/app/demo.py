@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gsocc.app.demo_datasets import NUSCENES, DemoDataset, DemoPlan, Recipe, prepare_world
+from gsocc.app.demo_datasets import NUSCENES, DemoDataset, DemoPlan, prepare_world
 from gsocc.app.paths import CONFIGS
 from gsocc.app.stage1_runs import rows_of, stage1_config, train_and_score
 
@@ -44,9 +44,9 @@ def run_demo(
     stage1 = train_stage1(out / "stage1", world, plan, console, dataset)
     results: dict[str, tuple[FitResult, Evaluation]] = {}
     baselines: dict[str, Evaluation] = {}
-    for name, recipe in dataset.systems.items():
+    for name in dataset.systems:
         console.rule(f"training: {name}")
-        fitted = _train(name, recipe, world, out, plan)
+        fitted = _train(name, dataset, world, out, plan)
         console.rule(f"evaluating: {name}")
         evaluation, scored = _evaluate(out / name, with_baselines=not baselines)
         baselines = baselines or scored
@@ -128,17 +128,17 @@ def peak_memory_gb() -> float:
     return kib * 1024 / 1e9
 
 
-def _train(name: str, recipe: Recipe, world: Path, out: Path, plan: DemoPlan) -> "FitResult":
+def _train(name: str, dataset: DemoDataset, world: Path, out: Path, plan: DemoPlan) -> "FitResult":
     from gsocc.config import load_config
     from occ_stage.config import OccConfig
     from occ_stage.train import train
 
-    overrides = [f"data.root={world}"]
+    recipe, overrides = dataset.systems[name], [f"data.root={world}"]
     if (steps := plan.steps_of(name)) is not None:
         overrides.append(f"training.steps={steps}")
     if recipe.stage1_motion:
-        # Half of the usual bound: which frames are parked must not hang on the scale that stage 1 came to.
-        overrides += ["pose.source=stage1", f"pose.checkpoint={out / 'stage1' / 'gsp'}", "data.min_travel_m=0.1"]
+        overrides += ["pose.source=stage1", f"pose.checkpoint={out / 'stage1' / 'gsp'}"]
+        overrides.append(f"data.min_travel_m={dataset.parked_m}")
     return train(load_config(CONFIGS / "occ" / recipe.config, OccConfig, overrides), out / name, "overwrite")
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from gsocc.app.demo_checks import Check, ddad_checks, demo_checks
 from gsocc.app.demo_truth import exact_depth_row
+from gsocc.files import atomic_write_bytes
 
 
 class Recipe(NamedTuple):
@@ -58,6 +59,8 @@ class DemoDataset:
         prepare: Writes the world and its index, and what else training reads, unless they are there.
         stage1: Trainings of stage 1, the method first.
         systems: Trainings of stage 2.
+        parked_m: What the motion of stage 1 calls parked: half of the usual bound or less, so that it does not hang on
+            the scale that stage 1 came to.
         exact_row: Scores the exact depth of a world as a training of stage 1 is scored, where that is not plainly 0.
         truth: Folder of the exact occupancy below the world.
         checks: The claims that a report has to meet.
@@ -72,6 +75,7 @@ class DemoDataset:
     prepare: Callable[[Path, DemoPlan], None]
     stage1: tuple[str, ...]
     systems: Mapping[str, Recipe]
+    parked_m: float
     exact_row: Callable[[Path], dict[str, Any]] | None
     truth: str
     checks: Callable[[Mapping[str, Any]], list[Check]]
@@ -116,6 +120,10 @@ def prepare_ddad_world(world: Path, plan: DemoPlan) -> None:
     )
     if not default_index_path(world, VERSION).is_file():
         build_index(world)
+    for exact in sorted((world / "truth" / "mask").glob("*/*/mask.png")):
+        mask = world / "mask" / exact.relative_to(world / "truth" / "mask")
+        if not mask.is_file():
+            atomic_write_bytes(mask, exact.read_bytes())
 
 
 _NUSCENES_NOTES = (
@@ -153,6 +161,7 @@ NUSCENES = DemoDataset(
         "splat": Recipe("synthetic_splat.yaml", stage1_motion=False),
         "volume": Recipe("synthetic_volume.yaml", stage1_motion=False),
     },
+    parked_m=0.1,
     exact_row=None,
     truth="gts",
     checks=demo_checks,
@@ -171,6 +180,7 @@ DDAD = DemoDataset(
         "splat_stage1": Recipe("ddad_synthetic.yaml", stage1_motion=True),
         "splat": Recipe("ddad_synthetic.yaml", stage1_motion=False),
     },
+    parked_m=0.05,
     exact_row=exact_depth_row,
     truth="truth/gts",
     checks=ddad_checks,

@@ -32,7 +32,7 @@ def exact_depth_row(world: Path) -> dict[str, Any]:
     )
     protocol = depth_protocol("ddad")
     whole, visible = (
-        DepthMetric(frames.camera_names, max_m=DEPTH_LIMIT_M["ddad"], protocol=protocol + suffix)
+        DepthMetric(frames.camera_names, max_m=float(DEPTH_LIMIT_M["ddad"]), protocol=protocol + suffix)
         for suffix in ("", "/self_mask")
     )
     for batch in batches_of_one(frames, evenly_spread(len(frames), _FRAMES), "exact depth"):

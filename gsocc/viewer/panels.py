@@ -24,8 +24,11 @@ from gsocc.viewer.drawing import (
 from gsocc.viewer.picture import VIEWS, View, render
 from gsocc.viewer.scene import Show, build_scene, class_legend
 
-# Clockwise from the front left, so that neighbours in the picture are neighbours on the car.
-DISPLAY_ORDER = ("CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_RIGHT", "CAM_BACK", "CAM_BACK_LEFT")
+# Clockwise from the front left, so that neighbours in the picture are neighbours on the car: nuScenes, then DDAD.
+DISPLAY_ORDER = (
+    *("CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_RIGHT", "CAM_BACK", "CAM_BACK_LEFT"),
+    *("CAMERA_05", "CAMERA_01", "CAMERA_06", "CAMERA_08", "CAMERA_09", "CAMERA_07"),
+)
 _SPARSE_BELOW = 0.3  # truth that covers less of an image than this is drawn as dots
 
 
@@ -42,7 +45,7 @@ def surround_panel(
     """Return one row per kind of image and one column per camera, each prediction above its truth.
 
     Args:
-        camera_names: Names of the V cameras; nuScenes' are shown in the order in which they see the world.
+        camera_names: Names of the V cameras; nuScenes' and DDAD's are shown in the order in which they see the world.
         images: RGB.
         depth_m: Predicted depth, 0 where there is none.
         true_depth_m: Exact or LiDAR depth; a sparse one is drawn as dots over the image.

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from gsocc.app.demo import DemoPlan, run_demo
 from gsocc.app.demo_checks import ABOVE, ABS_REL, IOU, MIOU, demo_checks, stage1_checks, within
+from gsocc.app.demo_datasets import DDAD
 from gsocc.app.stage1_report import COLUMNS, stage1_row
 
 
@@ -45,6 +46,26 @@ def test_the_demo_goes_from_nothing_to_a_report(tmp_path: Path) -> None:
     assert len(list((tmp_path / "demo" / "pictures").glob("*.png"))) == 3
     assert "Paths that the predicted motions add up to" in page
     assert "Depth of stage 1" in page
+
+
+@pytest.mark.slow
+def test_the_demo_on_ddad_goes_the_whole_way_too(tmp_path: Path) -> None:
+    """Its own rig, masks and depth to 200 m; occupancy is scored against the truth that only a world has."""
+    plan = DemoPlan(scenes=2, val_scenes=1, keyframes=4, image_size=(48, 76), steps=3, stage1_steps=2)
+    run_demo(tmp_path / "demo", tmp_path / "world", plan, Console(file=io.StringIO()), DDAD)
+    report = json.loads((tmp_path / "demo" / "report.json").read_text())
+    systems = {row["name"]: row for row in report["systems"]}
+    assert set(systems) == set(DDAD.systems)
+    assert systems["splat_stage1"]["pose"].startswith("stage1 ddad_synthetic_gsp@2-")
+    for row in systems.values():
+        assert {IOU, MIOU, ABOVE, "depth/ddad/200m:abs_rel"} <= set(row["metrics"])
+    stage1 = {row["name"]: row for row in report["stage1"]["rows"]}
+    assert {"gsp", "untrained", "no_cross_view", "exact_depth"} <= set(stage1)
+    assert stage1["gsp"]["depth_abs_rel"] is not None
+    assert 0.0 < stage1["exact_depth"]["depth_abs_rel_visible"] < stage1["gsp"]["depth_abs_rel_visible"]
+    page = (tmp_path / "demo" / "report.html").read_text()
+    assert "depth/ddad/200m:abs_rel" in page
+    assert "depth/nuscenes" not in page
 
 
 def _report(splat_iou: float) -> dict[str, object]:

@@ -28,6 +28,15 @@ def test_labels_have_the_colours_of_the_palette() -> None:
     assert (colors[2] == (40, 42, 46)).all()
 
 
+def test_cameras_of_ddad_are_shown_as_they_see_the_world_from_left_to_right() -> None:
+    """Given counter-clockwise from the front (01, 05, ..., 06): the front left one comes first, the right one third."""
+    names = ("CAMERA_01", "CAMERA_05", "CAMERA_07", "CAMERA_09", "CAMERA_08", "CAMERA_06")
+    images = np.stack([np.full((60, 80, 3), 40 * v, np.uint8) for v in range(6)])
+    panel = surround_panel(names, images, width=6 * 80 + 5 * 6)
+    shown = [int(panel[50, 86 * column + 70, 0]) // 40 for column in range(6)]
+    assert [names[v] for v in shown] == [f"CAMERA_{n}" for n in ("05", "01", "06", "08", "09", "07")]
+
+
 def test_panel_has_a_row_per_kind_and_front_before_back() -> None:
     """The cameras of nuScenes are shown clockwise, so the front camera comes first although it was given second."""
     names = ("CAM_BACK", "CAM_FRONT")
