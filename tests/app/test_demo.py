@@ -8,7 +8,17 @@ import pytest
 from rich.console import Console
 
 from gsocc.app.demo import DemoPlan, run_demo
-from gsocc.app.demo_checks import ABOVE, ABS_REL, IOU, MIOU, demo_checks, stage1_checks, within
+from gsocc.app.demo_checks import (
+    ABOVE,
+    ABS_REL,
+    DDAD_ABS_REL,
+    IOU,
+    MIOU,
+    ddad_checks,
+    demo_checks,
+    stage1_checks,
+    within,
+)
 from gsocc.app.demo_datasets import DDAD
 from gsocc.app.stage1_report import COLUMNS, stage1_row
 
@@ -106,6 +116,22 @@ def test_stage_one_has_to_find_the_scale_and_to_owe_it_to_its_parts() -> None:
         check["claim"] for check in stage1_checks(_stage1_rows(0.8, 0.46, depth_abs_rel=0.5)) if not check["passed"]
     }
     assert missed == {"stage 1: median scale ratio", "stage 1: depth AbsRel without scaling"}
+
+
+def test_on_ddad_a_quarter_more_than_on_nuscenes_is_allowed() -> None:
+    """|log 0.924| = 0.079, times 1.25 is 0.0988 = -log 0.906; AbsRel 0.226 * 1.25 = 0.2825, 0.212 * 1.25 = 0.265."""
+
+    def missed(ratio: float, abs_rel: float, occ_abs_rel: float) -> list[str]:
+        report = _report(0.5)
+        metrics = {MIOU: 0.25, DDAD_ABS_REL: occ_abs_rel}
+        report["systems"] = [{"name": "splat_stage1", "metrics": metrics}]
+        report["stage1"] = {"rows": _stage1_rows(ratio, 0.46, depth_abs_rel=abs_rel)}
+        return [check["claim"] for check in ddad_checks(report) if not check["passed"]]
+
+    assert missed(0.91, 0.28, 0.26) == []
+    assert missed(0.90, 0.28, 0.26) == ["stage 1: |log scale ratio|, against 1.25 times nuScenes'"]
+    assert missed(1.05, 0.29, 0.26) == ["stage 1: depth AbsRel, against 1.25 times nuScenes'"]
+    assert missed(1.05, 0.28, 0.27) == ["splat_stage1: depth AbsRel, against 1.25 times nuScenes'"]
 
 
 def test_a_figure_that_does_not_exist_misses_every_bound() -> None:
