@@ -130,7 +130,7 @@ def test_only_the_outermost_centres_of_the_released_lattice_are_moved() -> None:
 
 @pytest.mark.parametrize("grid", [OCCNERF, RELEASED])
 def test_edges_are_the_slope_of_the_map_times_the_pitch(grid: ContractedGrid) -> None:
-    """By automatic differentiation of `expand` in float64 at the centres of a diagonal; in the box they are the box's."""
+    """By automatic differentiation of `expand` in float64 on a diagonal; in the box they are the box's."""
     x, z = torch.arange(2, 298), torch.arange(2, 298) % 20 + 2
     contracted = grid.to_contracted(grid.centers_m()[x, x, z].double()).requires_grad_()
     half = 0.5 * (torch.tensor(grid.max_m) - torch.tensor(grid.min_m)).double()
