@@ -96,7 +96,7 @@ class ReleasedModel(nn.Module):
         renderer: str = "volume",
         **options: Any,
     ) -> RenderOutput:
-        """Draw the logits into cameras at `render_size`.
+        """Draw the logits into cameras at `render_size`; a splat before a background of zeros, see `render_released`.
 
         Args:
             voxel_logits: From `forward`.

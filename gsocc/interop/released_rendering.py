@@ -91,7 +91,8 @@ def render_released(
     until the ray is full, and what is left goes to the last sample. A splat draws one Gaussian per voxel, as
     GaussianOcc; what differs from its rasteriser is the reach of footprints (3.33 sigmas here; there whole tiles that 3
     sigmas touch), and alphas that this decides. Its half-space cull of voxels beside a camera removes nothing that is
-    visible, and is left out.
+    visible, and is left out. Behind Gaussians there is nothing: the release adds memory that nobody set to all but the
+    first three features, which no one can repeat; trainings have a switch for something like it, `stale_background`.
 
     The releases' depth is `depth_sum_m`, clamped: to [0.1, 200] along rays, to [0.1, 80] with Gaussians. Features are
     composited logits, not normalised.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gsocc.app.demo_checks import ABS_REL, IOU, MIOU
-from gsocc.app.demo_datasets import DDAD, NUSCENES
+from gsocc.app.demo_datasets import DDAD, NUSCENES, DemoPlan
 from gsocc.app.paths import CONFIGS
 from gsocc.files import read_json
 
@@ -79,6 +79,7 @@ OTHER_NETWORK = frozenset({"flow_channel_opacity"})
 """Switches with which weights that were trained without them cannot be loaded."""
 SHOWN = {"mIoU": (MIOU,), "IoU": (IOU,), "AbsRel": (ABS_REL, "depth/ddad/200m:abs_rel")}
 """Head of a column -> names of metrics, of which a run has one."""
+DDAD_PLAN = DemoPlan(scenes=12, val_scenes=3, keyframes=12, image_size=(96, 152), seed=1)
 _MISSING = 0.135  # share of pixels without a label in the published 2-D labels
 _BLOCK_PX = 12
 _FRAMES = 4
@@ -130,7 +131,7 @@ class Bench:
     Args:
         out: Folder of runs.
         world: The demo's world, written where it is missing.
-        ddad_world: That of the demo on DDAD, written where it is missing and needed.
+        ddad_world: A world as DDAD, of `DDAD_PLAN`, written where it is missing and needed.
         steps: Of each training.
         seeds: Trainings of each.
     """
@@ -159,11 +160,13 @@ class Bench:
         file, changes = BASES[base]
         dataset = DDAD if base.startswith("DDAD") else NUSCENES
         world = self._worlds[dataset.name]
-        dataset.prepare(world, dataset.plan)
+        dataset.prepare(world, DDAD_PLAN if dataset is DDAD else dataset.plan)
         if base == "splat, labels missing":
             whole, world = world, self.out / "world_with_gaps"
             world_with_gaps(whole, world)
         overrides = [f"data.root={world}", *SMALL, *changes, f"training.steps={self.steps}"]
+        if dataset is DDAD:
+            overrides.append(f"data.self_mask_root={world / 'truth' / 'mask'}")
         overrides += [f"training.seed={seed}", *([f"switches.{switch}=true"] if switch else [])]
         return load_config(CONFIGS / "occ" / file, OccConfig, overrides)
 

@@ -274,9 +274,7 @@ def differences(
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each, with seeds 0, 1, ...")] = 2,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of runs.")] = Path("runs/bench_differences"),
     world: Annotated[Path, typer.Option(help="Folder of the demo's world.")] = Path("data/demo_world"),
-    ddad_world: Annotated[Path, typer.Option(help="Folder of the world of the demo on DDAD.")] = Path(
-        "data/demo_ddad_world"
-    ),
+    ddad_world: Annotated[Path, typer.Option(help="Folder of a small world as DDAD.")] = Path("data/bench_ddad_world"),
     json: Annotated[Path | None, typer.Option(help="Also write the figures to this file.")] = None,
     markdown: Annotated[
         Path | None,
