@@ -10,7 +10,15 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from gsocc.datasets.dgp_format import Image, Sample, Scene, open_scene_dataset, split_names
+from gsocc.datasets.dgp_format import (
+    Image,
+    PointCloud,
+    Sample,
+    Scene,
+    column_names,
+    open_scene_dataset,
+    split_names,
+)
 from gsocc.datasets.index import (
     ALL_SCENES,
     IndexSource,
@@ -34,7 +42,7 @@ VERSION = "ddad"
 PARTS: tuple[Part, ...] = ("lidar",)
 
 _LOG = logging.getLogger(__name__)
-_AXES = ({"X", 0}, {"Y", 1}, {"Z", 2})
+_AXES = ("X", "Y", "Z")
 
 
 def build_index(
@@ -129,6 +137,7 @@ class _Columns:
     intrinsics: list[np.ndarray] = field(default_factory=list)
     cam_to_ego: list[np.ndarray] = field(default_factory=list)
     lidar_file: list[str] = field(default_factory=list)
+    lidar_columns: list[str] = field(default_factory=list)
     lidar_to_ego: list[np.ndarray] = field(default_factory=list)
     lidar_ego_to_global: list[np.ndarray] = field(default_factory=list)
 
@@ -196,6 +205,7 @@ class _Builder:
             lidar_ego_to_global=np.array(c.lidar_ego_to_global),
             prev2_image=around[-2],
             next2_image=around[2],
+            lidar_columns=encode_names(c.lidar_columns) if any(c.lidar_columns) else None,
         )
         _check_neighbours(self._root, index)
         return index
@@ -211,15 +221,12 @@ class _Builder:
         cloud = sample.point_cloud(LIDAR) if self._with_lidar else None
         if cloud is None:
             c.lidar_file.append("")
+            c.lidar_columns.append("")
             c.lidar_to_ego.append(pose_row(np.eye(4)))
             c.lidar_ego_to_global.append(pose_row(np.eye(4)))
             return len(c.token) - 1
-        columns = tuple(name.upper() if isinstance(name, str) else name for name in cloud.point_format)
-        if columns and not all(name in axis for name, axis in zip(columns, _AXES, strict=False)):
-            raise DataError(
-                f"{cloud.path}: expected its first columns to be X, Y, Z, got {', '.join(map(str, columns))}"
-            )
         c.lidar_file.append(cloud.path.relative_to(self._root).as_posix())
+        c.lidar_columns.append(_columns(cloud))
         c.lidar_to_ego.append(pose_row(cloud.calibration.sensor_to_vehicle))
         c.lidar_ego_to_global.append(pose_row(cloud.vehicle_to_world))
         return len(c.token) - 1
@@ -240,6 +247,22 @@ class _Builder:
         c.image_size.append(image.size)
         c.image_calibration.append(c.calibration_row_of[identity])
         return len(c.image_file) - 1
+
+
+def _columns(cloud: PointCloud) -> str:
+    """Return the names of a scan's columns where x, y, z are not the first of them, else nothing.
+
+    Raises:
+        DataError: Where a coordinate is missing.
+    """
+    names = column_names(cloud.point_format)
+    missing = [axis for axis in _AXES if axis not in names]
+    if names and missing:
+        raise DataError(
+            f"{cloud.path}: the scene says that columns are {', '.join(names)}; expected X, Y and Z among them, "
+            f"without {', '.join(missing)} points have no place"
+        )
+    return "" if tuple(names[:3]) in ((), _AXES) else ",".join(names)
 
 
 def _steps(before: np.ndarray, after: np.ndarray) -> dict[int, np.ndarray]:

@@ -90,6 +90,8 @@ class SurroundIndex:
         lidar_ego_to_global: Ego pose at the time of the scan, not that of any image.
         prev2_image: Row of the image before `prev_image`; None where the index was built without.
         next2_image: Row of the image after `next_image`.
+        lidar_columns: What the columns of a plain DGP scan hold, by name, with commas between ("INTENSITY,X,Y,Z");
+            None where x, y, z come first in all scans.
     """
 
     source: IndexSource
@@ -116,6 +118,7 @@ class SurroundIndex:
     lidar_ego_to_global: Float64[np.ndarray, "S 7"]
     prev2_image: Int32[np.ndarray, "S V"] | None = None
     next2_image: Int32[np.ndarray, "S V"] | None = None
+    lidar_columns: Names | None = None
 
     def __len__(self) -> int:
         return len(self.sample_tokens)
@@ -127,6 +130,12 @@ class SurroundIndex:
     def scene(self, row: int) -> str:
         """Return the name of the scene of a key frame."""
         return self.scene_names[self.sample_scene[row]].decode()
+
+    def scan_columns(self, row: int) -> tuple[str, ...]:
+        """Return what the columns of a key frame's scan hold; empty where x, y, z come first."""
+        if self.lidar_columns is None or not self.lidar_columns[row]:
+            return ()
+        return tuple(self.lidar_columns[row].decode().split(","))
 
     def split_rows(self, split: str) -> Int64[np.ndarray, " rows"]:
         """Return the rows of the key frames of a split.
@@ -145,7 +154,7 @@ class SurroundIndex:
         return self.splits[split][self.sample_scene].nonzero()[0]
 
 
-_OPTIONAL = ("prev2_image", "next2_image")
+_OPTIONAL = ("prev2_image", "next2_image", "lidar_columns")
 _COLUMNS = tuple(f.name for f in fields(SurroundIndex) if f.name not in ("source", "cameras", "splits", *_OPTIONAL))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from gsocc.datasets.index import SurroundIndex, pose_matrix
-from gsocc.datasets.scans import read_scan
+from gsocc.datasets.scans import read_key_scan
 from gsocc.errors import DataError
 from gsocc.structures.key_frame import KeyFrame
 
@@ -84,5 +84,5 @@ class KeyFrameReader:
         return poses
 
     def _points_ego(self, row: int, points_to_ego: Float64[np.ndarray, "4 4"]) -> Float[np.ndarray, "N 3"]:
-        points = read_scan(self.root / self.index.lidar_file[row].decode()).astype(np.float64)
+        points = read_key_scan(self.index, self.root, row).astype(np.float64)
         return points @ points_to_ego[:3, :3].T + points_to_ego[:3, 3]

@@ -25,7 +25,7 @@ from gsocc.datasets.index import find_index, open_index, pose_matrix, rebuild_co
 from gsocc.datasets.lidar import Collisions, Rounding, depth_path, lidar_depth, read_depth_file, resample_depth
 from gsocc.datasets.nuscenes_index import build_index
 from gsocc.datasets.occ3d import occ3d_path, read_occ3d
-from gsocc.datasets.scans import lidar_to_cams, read_scan
+from gsocc.datasets.scans import lidar_to_cams, read_key_scan
 from gsocc.datasets.semantic_labels import read_semantic_labels, semantic_path
 from gsocc.datasets.transforms import jittered
 from gsocc.errors import DataError
@@ -328,7 +328,7 @@ class NuScenesDataset(Dataset[SurroundSample]):
         self, row: int, key: Int64[np.ndarray, " V"], rounding: Rounding, collisions: Collisions, min_m: float
     ) -> Float32[np.ndarray, "V H W"]:
         size = self._depth_size(key)
-        points = read_scan(self.root / self.index.lidar_file[row].decode())
+        points = read_key_scan(self.index, self.root, row)
         return lidar_depth(
             points,
             lidar_to_cams(self.index, row, key),

@@ -1,5 +1,6 @@
 """LiDAR scans of any data set that an index lists: read them, and say where its cameras saw them from."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,31 @@ from gsocc.datasets.index import SurroundIndex, pose_matrix
 from gsocc.datasets.lidar import read_lidar
 
 
-def read_scan(path: Path) -> Float[np.ndarray, "N 3"]:
+def read_key_scan(index: SurroundIndex, root: Path, row: int) -> Float[np.ndarray, "N 3"]:
+    """Read the points of a key frame's scan in the LiDAR frame, in metres.
+
+    Args:
+        index: The index of the data set.
+        root: The folder that scans lie below.
+        row: The key frame.
+
+    Raises:
+        DataError: See `read_scan`.
+    """
+    return read_scan(root / index.lidar_file[row].decode(), index.scan_columns(row))
+
+
+def read_scan(path: Path, columns: Sequence[str] = ()) -> Float[np.ndarray, "N 3"]:
     """Read the points of a scan in the LiDAR frame, in metres: an npz of DGP, or else a scan of nuScenes.
+
+    Args:
+        path: The scan.
+        columns: What the columns of a scan of DGP hold, by name; without, x, y, z come first.
 
     Raises:
         DataError: See `read_points` and `read_lidar`.
     """
-    return read_points(path) if path.suffix == ".npz" else read_lidar(path)
+    return read_points(path, columns) if path.suffix == ".npz" else read_lidar(path)
 
 
 def lidar_to_cams(index: SurroundIndex, row: int, images: Int64[np.ndarray, " V"]) -> Float64[np.ndarray, "V 4 4"]:

@@ -184,18 +184,45 @@ def _zoom(scene: str, parts: Parts) -> None:
 
 
 def _turn_columns(scene: str, parts: Parts) -> None:
-    parts["scene"]["data"][6]["datum"]["point_cloud"]["point_format"] = ["INTENSITY", "X", "Y", "Z"]
+    """Say that the first column of every scan is the intensity, by name or by the format's numbers."""
+    names = ["INTENSITY", "X", "Y", "Z"] if scene == "000000" else [3, 0, 1, 2]
+    for datum in parts["scene"]["data"]:
+        if "point_cloud" in datum["datum"]:
+            datum["datum"]["point_cloud"]["point_format"] = names
+
+
+def _lose_column(scene: str, parts: Parts) -> None:
+    parts["scene"]["data"][6]["datum"]["point_cloud"]["point_format"] = ["X", "Y", "INTENSITY", "RING"]
 
 
 def _forget_size(scene: str, parts: Parts) -> None:
     del parts["scene"]["data"][0]["datum"]["image"]["width"]
 
 
+def test_columns_of_scans_are_read_by_their_names(root: Path, tmp_path: Path) -> None:
+    """The same points with the intensity first give the same depth images and returns, wherever scans are read."""
+    turned = write_dgp_root(tmp_path / "ddad", change=_turn_columns)
+    for path in turned.rglob("LIDAR/*.npz"):
+        np.savez(path, data=np.load(path)["data"][:, [3, 0, 1, 2]])
+    build_index(turned)
+    options: dict[str, Any] = {"split": "all", "parts": ["lidar_depth"], "frame_ids": (0,)}
+    for here, there in zip(open_tiny(root, **options), open_tiny(turned, **options), strict=True):
+        assert here.lidar_depth_m is not None
+        assert there.lidar_depth_m is not None
+        assert torch.equal(here.lidar_depth_m, there.lidar_depth_m)
+    readers = [KeyFrameReader(open_index(r / "gsocc_index_ddad.npz", r), r) for r in (root, turned)]
+    for row in (0, 5):
+        token = readers[0].index.token(row)
+        returns = [reader.read(token, with_scan=True).points_ego for reader in readers]
+        np.testing.assert_array_equal(returns[0], returns[1])
+    assert readers[0].index.lidar_columns is None  # the usual order is not written down
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (_zoom, "taken one after the other by one camera, differ in size or intrinsics"),
-        (_turn_columns, "expected its first columns to be X, Y, Z, got INTENSITY, X, Y, Z"),
+        (_lose_column, r"columns are X, Y, INTENSITY, RING; expected X, Y and Z among them, without Z points have no"),
         (_forget_size, "expected the scene to say its height and width"),
     ],
 )

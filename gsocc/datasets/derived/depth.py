@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from gsocc.datasets.derived.layout import DerivedLayout, layout_of
 from gsocc.datasets.index import SurroundIndex
 from gsocc.datasets.lidar import Collisions, Rounding, lidar_depth
-from gsocc.datasets.scans import lidar_to_cams, read_scan
+from gsocc.datasets.scans import lidar_to_cams, read_key_scan
 from gsocc.errors import DataError, OutputError, UserError
 from gsocc.files import atomic_write_bytes, read_json, write_json
 from gsocc.progress import track
@@ -135,7 +135,7 @@ class _Task(Dataset[int | UserError]):
     def _write(self, number: int) -> int:
         row, index, rule = self.rows[number], self.index, self.rule
         images = index.key_image[row].astype(np.int64)
-        points = read_scan(self.root / index.lidar_file[row].decode())
+        points = read_key_scan(index, self.root, row)
         to_cams, k = lidar_to_cams(index, row, images), index.intrinsics[index.image_calibration[images]]
         files = self.files(number)
         for view, (path, size) in enumerate(files):

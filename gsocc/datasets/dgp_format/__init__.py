@@ -6,7 +6,7 @@
 """
 
 from gsocc.datasets.dgp_format.calibration import SensorCalibration, read_calibration
-from gsocc.datasets.dgp_format.point_clouds import read_points
+from gsocc.datasets.dgp_format.point_clouds import column_names, read_points
 from gsocc.datasets.dgp_format.scenes import (
     SPLITS,
     Image,
@@ -29,6 +29,7 @@ __all__ = [
     "Scene",
     "SceneDataset",
     "SensorCalibration",
+    "column_names",
     "open_scene_dataset",
     "parse_stamp",
     "read_calibration",

@@ -30,7 +30,7 @@ def read_points(path: Path, point_format: Sequence[str | int] = ()) -> Float64[n
         raise DataError(f"{path}: the point cloud is missing; copy the scene again") from error
     if "data" not in arrays:
         raise DataError(f"{path}: expected an array called data, got {', '.join(sorted(arrays)) or 'none'}")
-    points = _positions(arrays["data"], _names(point_format), path)
+    points = _positions(arrays["data"], column_names(point_format), path)
     bad = ~np.isfinite(points).all(-1)
     if bad.any():
         raise DataError(
@@ -40,7 +40,7 @@ def read_points(path: Path, point_format: Sequence[str | int] = ()) -> Float64[n
     return points
 
 
-def _names(point_format: Sequence[str | int]) -> list[str]:
+def column_names(point_format: Sequence[str | int]) -> list[str]:
     """Return column names in capitals; 0, 1 and 2 are x, y and z where the format's enum is written as numbers."""
     known = dict(enumerate(_AXES))
     return [known.get(entry, str(entry)) if isinstance(entry, int) else entry.upper() for entry in point_format]
