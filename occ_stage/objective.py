@@ -18,8 +18,16 @@ from gsocc.losses.semantic import semantic_cross_entropy
 from gsocc.losses.smoothness import disparity_smoothness
 from gsocc.structures import CameraRig, ContractedGrid, RenderOutput, SurroundBatch, VoxelGrid
 from occ_stage.auxiliary import joint_rig, views_of, with_auxiliary_views
-from occ_stage.config import ObjectiveConfig
-from occ_stage.model import FieldRenderer, rendered_depth, semantic_logits
+from occ_stage.config import ObjectiveConfig, OccConfig
+from occ_stage.model import (
+    FieldRenderer,
+    build_field_renderer,
+    build_grid,
+    class_ids,
+    rendered_depth,
+    semantic_logits,
+    stale_background,
+)
 from occ_stage.motion import MotionSource, with_motion
 
 _TIE_NOISE = 1e-5  # monodepth2's, on errors in [0, 1]
@@ -45,6 +53,7 @@ class OccObjective:
         grid: VoxelGrid | ContractedGrid,
         renderer: FieldRenderer,
         ids: list[int],
+        *,
         class_weights: Tensor | None = None,
         motion: MotionSource | None = None,
         switches: Collection[str] = (),
@@ -196,3 +205,19 @@ class OccObjective:
             channels = channels.masked_fill(~pick_nearest(batch.valid_mask, self.renderer.size).flatten(0, 1), IGNORE)
         weights = None if self.class_weights is None else self.class_weights.to(logits.device)
         return semantic_cross_entropy(logits, channels, weights)
+
+
+def build_objective(
+    config: OccConfig, class_weights: Tensor | None = None, motion: MotionSource | None = None
+) -> OccObjective:
+    """Build the objective of a run, with the switches that are on; `class_weights` and `motion` take reading data."""
+    return OccObjective(
+        config.objective,
+        build_grid(config),
+        build_field_renderer(config),
+        class_ids(config.model),
+        class_weights=class_weights,
+        motion=motion,
+        switches=config.switches_on,
+        background=stale_background(config),
+    )

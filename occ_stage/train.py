@@ -19,9 +19,9 @@ from occ_stage.data import (
     training_dataset,
     validation_dataset,
 )
-from occ_stage.model import build_field_renderer, build_grid, build_model, class_ids, stale_background
+from occ_stage.model import build_model
 from occ_stage.motion import open_motion, with_identity
-from occ_stage.objective import OccObjective
+from occ_stage.objective import OccObjective, build_objective
 from occ_stage.pictures import training_panels
 
 
@@ -49,16 +49,7 @@ def train(config: OccConfig, folder: Path, policy: Policy = "new") -> FitResult:
         seed=config.training.seed,
         workers=config.training.workers,
     )
-    objective = OccObjective(
-        config.objective,
-        build_grid(config),
-        build_field_renderer(config),
-        class_ids(config.model),
-        training_class_weights(config),
-        motion,
-        config.switches_on,
-        stale_background(config),
-    )
+    objective = build_objective(config, training_class_weights(config), motion)
     seed_everything(config.training.seed)  # the network's weights depend on the seed alone
     return fit(
         model=build_model(config),

@@ -12,8 +12,8 @@ from gsocc.app.benchmark.scenes import surround_rig
 from gsocc.config import ConfigError, load_config
 from gsocc.structures import RenderOutput, SurroundBatch
 from occ_stage.config import OccConfig
-from occ_stage.model import build_field_renderer, build_grid, build_model, class_ids, stale_background
-from occ_stage.objective import OccObjective
+from occ_stage.model import build_field_renderer, build_grid, build_model, stale_background
+from occ_stage.objective import build_objective
 from occ_stage.predictor import Predictor
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "occ"
@@ -26,14 +26,6 @@ def _config(*overrides: str, recipe: str = "synthetic_splat") -> OccConfig:
     small = ["data.image_size=[16, 24]", "renderer.size=[8, 12]", "grid.shape=[20, 20, 8]"]
     small += ["grid.voxel_m=[4.0, 4.0, 0.8]", "objective.photo_size=[16, 24]", "objective.photo_levels=1"]
     return load_config(CONFIGS / f"{recipe}.yaml", OccConfig, [*small, *overrides])
-
-
-def _objective(config: OccConfig) -> OccObjective:
-    renderer, ids = build_field_renderer(config), class_ids(config.model)
-    background = stale_background(config)
-    return OccObjective(
-        config.objective, build_grid(config), renderer, ids, switches=config.switches_on, background=background
-    )
 
 
 class _Says(nn.Module):
@@ -120,7 +112,7 @@ def test_with_its_switches_the_photometric_term_is_that_of_the_release(masked: b
     if not masked:
         batch = SurroundBatch(**{**vars(batch), "valid_mask": torch.ones_like(batch.valid_mask)})
     torch.manual_seed(3)
-    ours = _objective(config)._photometric(
+    ours = build_objective(config)._photometric(
         depth_m, batch.images, SurroundBatch(**{**vars(batch), "semantic_labels": None})
     )
     torch.manual_seed(3)
@@ -133,7 +125,7 @@ def test_masked_pixels_that_count_as_zero_thin_the_error_of_the_others() -> None
     batch, depth_m = _batch(), torch.full((1, 6, *SIZE), 10.0)
     batch = SurroundBatch(**{**vars(batch), "semantic_labels": None})
     off, on = (
-        _objective(_config("switches.unmasked_warp=true", f"switches.masked_as_zero_error={on}"))._photometric(
+        build_objective(_config("switches.unmasked_warp=true", f"switches.masked_as_zero_error={on}"))._photometric(
             depth_m, batch.images, batch
         )
         for on in ("false", "true")
@@ -161,7 +153,7 @@ def test_noise_lets_chance_decide_where_a_neighbour_is_as_good_unwarped() -> Non
     counts: dict[str, list[Tensor]] = {"true": [], "false": []}
     for on, found in counts.items():
         overrides = ["objective.automask=true", "objective.ssim_weight=0", f"switches.tie_noise={on}"]
-        objective = _objective(_config(*overrides))
+        objective = build_objective(_config(*overrides))
         for seed in range(2):
             torch.manual_seed(seed)
             images = batch.images.clone().requires_grad_()
@@ -192,7 +184,7 @@ def test_the_stale_background_shines_through_what_light_is_left() -> None:
     torch.testing.assert_close(background, stale_background(config))
     assert not torch.equal(background, stale_background(_config("switches.stale_background=true", "training.seed=6")))
     out = RenderOutput(*(torch.rand(1, 1, 2, 2) for _ in range(3)), torch.rand(1, 1, len(background), 2, 2))
-    lit = _objective(config)._before_background(out).features
+    lit = build_objective(config)._before_background(out).features
     for c in range(len(background)):
         for i in range(2):
             for j in range(2):
@@ -209,7 +201,7 @@ def test_an_empty_field_is_taken_for_what_the_stale_background_says() -> None:
     classes = len(config.model.classes)
     logits = torch.zeros(1, classes + 1, *build_grid(config).shape)
     logits[:, -1] = 30.0
-    loss = _objective(config)(_Says(logits), _batch()).total
+    loss = build_objective(config)(_Says(logits), _batch()).total
     car = config.model.classes.index("car")
     assert loss.item() == pytest.approx(-math.log(background.softmax(0)[car].item()), abs=1e-4)
 
@@ -230,7 +222,7 @@ def test_without_classes_opacity_is_learned_in_the_last_of_three_more_outputs() 
         said = build_model(config)(torch.rand(1, 6, 3, *SIZE), rig.intrinsics, rig.cam_to_ego)
         assert said.shape == (1, channels, *build_grid(config).shape)
     model = _Says(_logits(on, 4))
-    objective = _objective(on)
+    objective = build_objective(on)
     field = objective.renderer.field(objective.grid, model.logits)
     objective.depth(objective.renderer(field, rig)).sum().backward()
     assert model.logits.grad is not None
@@ -310,7 +302,7 @@ def test_clamped_at_80_m_nothing_is_farther_in_a_loss_or_a_score(accumulated: st
         predictor = Predictor(_Says(_logits(config, 9)), config, torch.device("cpu"))
         predictor.renderer.renderer = _Drawn(out)  # type: ignore[assignment]
         scored = predictor(_batch()).depth_m[0, 0, 0].tolist()
-        seen[on] = (_objective(config).depth(out)[0, 0, 0].tolist(), scored)
+        seen[on] = (build_objective(config).depth(out)[0, 0, 0].tolist(), scored)
     assert seen["true"][0] == pytest.approx([0.1, 50.0, 80.0])
     assert seen["true"][1] == pytest.approx([0.1, 50.0, 80.0])
     assert seen["false"][0] == pytest.approx([0.1, 50.0, 150.0])

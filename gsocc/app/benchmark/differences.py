@@ -197,21 +197,13 @@ class Bench:
         from gsocc.datasets.loader import batches_of_one, evenly_spread
         from gsocc.engine import find_checkpoint, load_checkpoint, load_into, seed_everything
         from occ_stage.data import training_class_weights, training_dataset
-        from occ_stage.model import build_field_renderer, build_grid, build_model, class_ids, stale_background
-        from occ_stage.objective import OccObjective
+        from occ_stage.model import build_model
+        from occ_stage.objective import build_objective
 
         config = self._config(base, switch, 0)
         model = build_model(config)
         load_into(model, load_checkpoint(find_checkpoint(self._folder(base, None, 0), "gsocc bench differences")))
-        objective = OccObjective(
-            config.objective,
-            build_grid(config),
-            build_field_renderer(config),
-            class_ids(config.model),
-            training_class_weights(config),
-            switches=config.switches_on,
-            background=stale_background(config),
-        )
+        objective = build_objective(config, training_class_weights(config))
         frames = training_dataset(config)
         total = torch.zeros(())
         for batch in batches_of_one(frames, evenly_spread(len(frames), _FRAMES), f"gradient, {switch or 'off'}"):

@@ -189,12 +189,10 @@ class _Stepper:
 
     def runners(self, drawing: "RendererConfig") -> tuple[Callable[[], None], Callable[[], None]]:
         """Return a whole step, and the renderer's part of it on its own."""
-        from occ_stage.model import build_field_renderer, class_ids
-        from occ_stage.objective import OccObjective
+        from occ_stage.objective import build_objective
 
-        renderer = build_field_renderer(self.config.model_copy(update={"renderer": drawing}))
-        ids, switches = class_ids(self.config.model), self.config.switches_on
-        objective = OccObjective(self.config.objective, self.grid, renderer, ids, switches=switches)
+        objective = build_objective(self.config.model_copy(update={"renderer": drawing}))
+        renderer = objective.renderer
         leaf = self.logits.clone().requires_grad_()
 
         def step() -> None:
