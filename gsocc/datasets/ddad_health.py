@@ -8,6 +8,7 @@ import numpy as np
 from gsocc.datasets.ddad import DdadDataset, mask_path, semantic_path
 from gsocc.datasets.ddad_index import VERSION
 from gsocc.datasets.dgp_format import open_scene_dataset, split_names
+from gsocc.datasets.image_cache import stale_copies
 from gsocc.datasets.index import ALL_SCENES, SurroundIndex, default_index_path, rebuild_command
 from gsocc.datasets.listing import missing_files, some
 from gsocc.datasets.nuscenes_health import Finding, count_files, inspect_index
@@ -36,7 +37,7 @@ def inspect_ddad(root: Path, index: Path | None = None, *, frames: int = 4) -> l
     findings += files
     if finding.good and frames > 0 and all(f.good for f in files):
         findings.append(_contents(root, path, opened, frames))
-    return findings + _derived(root, opened)
+    return findings + _derived(root, opened) + _copies(root, opened)
 
 
 def _scenes(root: Path) -> Finding:
@@ -90,6 +91,16 @@ def _contents(root: Path, path: Path, index: SurroundIndex, frames: int) -> Find
         detail = f"{len(problems)} of {len(numbers)} key frames cannot be read: {problems[0]}"
         return Finding(name, False, detail, True, "copy the files that are named again")
     return Finding(name, True, f"{len(numbers)} of {len(data)} key frames read whole", True)
+
+
+def _copies(root: Path, index: SurroundIndex) -> list[Finding]:
+    """Look at resized copies of the images, of every size that there is; none is needed."""
+    findings = []
+    for (height, width), (absent, old) in stale_copies(index, root, root / "image_cache").items():
+        count, fix = len(index.image_file), f"gsocc index ddad {root} --cache {height}x{width}"
+        detail = f"{absent} of {count} missing, {old} older than their images" if absent or old else f"{count} files"
+        findings.append(Finding(f"copies at {height}x{width}", not (absent or old), detail, False, fix))
+    return findings
 
 
 def _derived(root: Path, index: SurroundIndex) -> list[Finding]:
