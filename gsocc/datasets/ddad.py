@@ -3,7 +3,8 @@
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from jaxtyping import Bool
+import numpy as np
+from jaxtyping import Bool, Float32
 from torch import Tensor
 
 from gsocc.datasets.ddad_index import CAMERAS, VERSION, build_index
@@ -58,6 +59,15 @@ class DdadDataset(NuScenesDataset):
             **options,
         )
         self._scene_masks: dict[str, Bool[Tensor, "V H W"]] = {}
+
+    def released_lidar_depth(self, number: int) -> Float32[np.ndarray, "V H W"]:
+        """Return a key frame's LiDAR depth drawn as TRI's dgp does, by which the published depth files were made.
+
+        A point goes to the pixel that u is in when cut off towards zero, which lets -1 < u < 0 in; the last of several
+        points stays, and none is too near.
+        """
+        row = int(self.rows[number])
+        return self._scan_depth(row, self.index.key_image[row].astype(np.int64), "truncate", "last", 0.0)
 
     def _semantic_files(self, row: int) -> list[Path]:
         images = [self._image_file(image) for image in self.index.key_image[row].tolist()]

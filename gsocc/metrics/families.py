@@ -20,7 +20,7 @@ from gsocc.metrics.names import MaskName
 from gsocc.metrics.occupancy import OccupancyMetric
 from gsocc.metrics.per_rank import PerRankOccupancyMetric
 from gsocc.metrics.pixels import PixelAccuracy
-from gsocc.metrics.protocols import DEPTH_LIMIT_M, depth_protocol
+from gsocc.metrics.protocols import DEPTH_LIMIT_M, depth_projections, depth_protocol
 from gsocc.metrics.ray_iou import RayIouMetric, lidar_origins
 from gsocc.metrics.selfocc import SelfOccMetric
 from gsocc.structures import OccupancyLabels, VoxelGrid
@@ -172,7 +172,7 @@ def _families() -> dict[str, Family]:
         name = f"per_rank/camera_lidar/{len(classes)}"
         families[name] = Family(_VOLUME, partial(_per_rank, classes), _update_per_rank, _compute)
     for dataset, limit_m in DEPTH_LIMIT_M.items():
-        for projection in ("", "/round"):
+        for projection in depth_projections(dataset):
             for part in ("", "/self_mask"):
                 name = f"{depth_protocol(dataset)}{projection}{part}"
                 families[name] = _depth(name, float(limit_m), rounded=bool(projection), masked=bool(part))

@@ -49,7 +49,7 @@ class FrameTruth:
     Attributes:
         labels: Occ3D truth.
         lidar_depth_m: LiDAR depth per camera, 0 where there is none.
-        lidar_depth_round_m: The same, drawn as the published depth files.
+        lidar_depth_round_m: The same, drawn as the published depth files of the data set.
         self_mask: False on pixels that show the vehicle; any size.
         key_frames: Poses and scans, one per item of the batch.
         label_images: Occ3D ids of pixels, 17 is sky, -1 has no label.

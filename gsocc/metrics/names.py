@@ -53,6 +53,7 @@ _PARTS = {
     "static": "predictions against each other, no labels: voxels that no movable class holds",
     "next": "a key frame and the next one of its scene, brought together by the vehicle's motion",
     "round": "drawn as the published depth files: nearest pixel index, the last point stays, no nearest distance",
+    "dgp": "drawn as TRI's dgp does: pixel index cut off towards zero, the last point stays, no nearest distance",
     "self_mask": "without the pixels that show the vehicle",
     "ddad": "against DDAD's LiDAR",
     "depth": "depth along the optical axis, averaged over the images of a camera, then over cameras",

@@ -72,9 +72,17 @@ def depth_protocol(dataset: str) -> str:
     return f"depth/{dataset}/{DEPTH_LIMIT_M[dataset]}m"
 
 
+_DRAWN_AS_PUBLISHED = {"nuscenes": "/round", "ddad": "/dgp"}
+
+
+def depth_projections(dataset: str) -> tuple[str, ...]:
+    """Return the ways in which LiDAR depth of a data set is drawn: this toolkit's, "", and that of published files."""
+    return ("", _DRAWN_AS_PUBLISHED[dataset]) if dataset in _DRAWN_AS_PUBLISHED else ("",)
+
+
 def _depth(dataset: str, users: str) -> list[Protocol]:
     protocols = []
-    for projection in ("", "/round"):
+    for projection in depth_projections(dataset):
         for mask in ("", "/self_mask"):
             family = f"{depth_protocol(dataset)}{projection}{mask}"
             protocols += [

@@ -170,7 +170,7 @@ def test_pixels_that_show_the_vehicle_are_no_truth() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "limit_m"), [("depth/nuscenes/80m", 80), ("depth/ddad/200m", 200), ("depth/ddad/200m/round", 200)]
+    ("name", "limit_m"), [("depth/nuscenes/80m", 80), ("depth/ddad/200m", 200), ("depth/ddad/200m/dgp", 200)]
 )
 @pytest.mark.parametrize("masked", [False, True])
 def test_depth_protocols_agree_with_numpy(name: str, limit_m: int, masked: bool) -> None:
@@ -192,7 +192,7 @@ def test_depth_protocols_agree_with_numpy(name: str, limit_m: int, masked: bool)
     scores = suite.compute().metrics
     raw, scaled = [], []
     for image in range(2):
-        t = (rounded if "round" in name else true)[image].astype(np.float64)
+        t = (true if name.count("/") == 2 else rounded)[image].astype(np.float64)
         counted = (t > 0.1) & (t < limit_m) & (mask[image] | (not masked))
         t, p = t[counted], predicted[image].astype(np.float64)[counted]
         clipped = p.clip(0.1, limit_m)
