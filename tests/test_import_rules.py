@@ -28,6 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "metrics": {"structures", "geometry", "kernels"},
     "networks": {"structures", "geometry", "fields"},
     "renderers": {"structures", "geometry", "fields.base", "fields.ray_rules", "kernels"},
+    "labelling": {"datasets"},
     "engine": set(),
     "interop": {"structures", "geometry", "networks", "fields", "renderers"},
     "viewer": {"structures", "geometry"},
@@ -42,7 +43,7 @@ HEAVY: dict[str, set[str]] = {
     "numba": {"kernels", "renderers"},
     "lightning": {"engine"},
     "tensorboard": {"engine"},
-    "transformers": {"networks"},
+    "transformers": {"networks", "labelling"},
 }
 NOWHERE = {"torchvision", "timm", "dgp", "pickle", "mmcv", "mayavi", "nerfacc"}
 # Only when a function needs them, so that a command starts at once and the library imports without extras.

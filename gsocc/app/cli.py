@@ -18,6 +18,7 @@ from gsocc.app.commands import (
     import_,
     index,
     label,
+    label_semantics,
     predict,
     train,
     view,
@@ -46,7 +47,7 @@ _GROUPS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
     ),
     "label": (
         "Make from the raw data what a data set does not ship.",
-        {"depth": label.depth},
+        {"depth": label.depth, "semantics": label_semantics.semantics},
     ),
     "import": (
         "Read published checkpoints of other systems.",

@@ -8,6 +8,7 @@ from gsocc.datasets import ddad
 from gsocc.datasets.index import SurroundIndex, default_index_path, find_index, open_index, rebuild_command
 from gsocc.datasets.lidar import Collisions, Rounding, depth_path
 from gsocc.datasets.nuscenes import mask_path
+from gsocc.datasets.semantic_labels import semantic_path
 from gsocc.errors import DataError
 
 
@@ -21,6 +22,8 @@ class DerivedLayout:
         mask_per_scene: Whether scenes have masks of their own; otherwise one per camera is good for all.
         zero_is_valid: Whether zero in a mask says that the camera sees the world there; otherwise non-zero does.
         depth: Path of a depth image, from its folder, scene, camera and the path of the image below the root.
+        semantics_folder: Where 2-D class labels lie below the root.
+        semantics: Path of a label file, from its folder, scene, camera and the path of the image below the root.
         released_rounding: How the published depth files of this data set were drawn, see `lidar_depth`.
         released_collisions: The same.
     """
@@ -30,6 +33,8 @@ class DerivedLayout:
     mask_per_scene: bool
     zero_is_valid: bool
     depth: Callable[[Path, str, str, str], Path]
+    semantics_folder: str
+    semantics: Callable[[Path, str, str, str], Path]
     released_rounding: Rounding
     released_collisions: Collisions = "last"
 
@@ -41,6 +46,8 @@ LAYOUTS: dict[str, DerivedLayout] = {
         mask_per_scene=False,
         zero_is_valid=False,
         depth=lambda folder, scene, camera, image: depth_path(folder, image),
+        semantics_folder="nuscenes_semantic",
+        semantics=lambda folder, scene, camera, image: semantic_path(folder, image),
         released_rounding="round",
     ),
     "ddad": DerivedLayout(
@@ -49,7 +56,19 @@ LAYOUTS: dict[str, DerivedLayout] = {
         mask_per_scene=True,
         zero_is_valid=True,
         depth=ddad.depth_path,
+        semantics_folder="ddad_semantic",
+        semantics=ddad.semantic_path,
         released_rounding="truncate",
+    ),
+    "rig": DerivedLayout(
+        mask_folder="mask",
+        mask=ddad.mask_path,
+        mask_per_scene=True,
+        zero_is_valid=True,
+        depth=ddad.depth_path,
+        semantics_folder="semantics",
+        semantics=ddad.semantic_path,
+        released_rounding="floor",
     ),
 }
 """Layouts by the data set's name in its index."""
