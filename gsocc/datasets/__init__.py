@@ -20,7 +20,13 @@ def _ddad(**options: Any) -> Dataset[SurroundSample]:
     return DdadDataset(**options)
 
 
-DATASETS: dict[str, Callable[..., Dataset[SurroundSample]]] = {"nuscenes": _nuscenes, "ddad": _ddad}
+def _rig(**options: Any) -> Dataset[SurroundSample]:
+    from gsocc.datasets.rig import RigDataset
+
+    return RigDataset(**options)
+
+
+DATASETS: dict[str, Callable[..., Dataset[SurroundSample]]] = {"nuscenes": _nuscenes, "ddad": _ddad, "rig": _rig}
 """Data sets by name; each is called with the keyword arguments of its class."""
 
 

@@ -1,7 +1,8 @@
 """The index of a data set: what training reads instead of its tables.
 
 An index is one npz file of plain columns: names as UTF-8 bytes of fixed width, poses as (w, x, y, z, tx, ty, tz) in
-float64. It is built once (`gsocc.datasets.nuscenes_index`, `gsocc.datasets.ddad_index`) and knows the tables that it
+float64. It is built once (`gsocc.datasets.nuscenes_index`, `gsocc.datasets.ddad_index`,
+`gsocc.datasets.rig_index`) and knows the tables that it
 was built from; opening it beside tables that changed since is refused.
 """
 
@@ -22,7 +23,7 @@ FORMAT = 1
 ALL_SCENES = "all"
 """The split that holds every scene of the index, listed in an official split or not."""
 
-Part = Literal["sweeps", "lidar"]
+Part = Literal["sweeps", "lidar", "poses"]
 Names = np.ndarray  # of fixed-width bytes; jaxtyping has no name for these
 
 
@@ -40,10 +41,10 @@ class IndexSource:
     """What an index was built from.
 
     Attributes:
-        dataset: Name of the data set: "nuscenes" or "ddad".
+        dataset: Name of the data set: "nuscenes", "ddad" or "rig".
         version: Its version; of nuScenes also the folder of its tables below the root ("v1.0-trainval").
         devkit: Version of the devkit that read the tables; of ours where there is none.
-        skipped: What was left out on request: camera sweeps, LiDAR scans.
+        skipped: What was left out on request, or is not there: camera sweeps, LiDAR scans, ego poses.
         tables: The tables by file name.
     """
 

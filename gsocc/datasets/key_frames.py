@@ -55,7 +55,7 @@ class KeyFrameReader:
         points_to_ego = pose_matrix(index.lidar_to_ego[first:end])
         ego_to_global = pose_matrix(index.lidar_ego_to_global[first:end])
         origins = points_to_ego
-        if index.source.dataset == "ddad":
+        if index.source.dataset != "nuscenes":
             points_to_global = ego_to_global @ points_to_ego
             ego_to_global = pose_matrix(index.image_ego_to_global[index.key_image[first:end, 0]])
             points_to_ego = np.linalg.inv(ego_to_global) @ points_to_global

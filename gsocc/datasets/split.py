@@ -1,6 +1,6 @@
 """What a run of either stage says of its data, and the data set that follows from it."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -11,6 +11,7 @@ from gsocc.config import Config
 from gsocc.datasets.ddad import DdadDataset
 from gsocc.datasets.index import read_token_list
 from gsocc.datasets.nuscenes import NuScenesDataset
+from gsocc.datasets.rig import RigDataset
 from gsocc.errors import UserError
 
 Size = tuple[int, int]  # H, W
@@ -19,7 +20,7 @@ Size = tuple[int, int]  # H, W
 class SurroundDataConfig(Config):
     """What is read, and at which size: the `data:` section of a run."""
 
-    dataset: Literal["nuscenes", "ddad"] = "nuscenes"
+    dataset: Literal["nuscenes", "ddad", "rig"] = "nuscenes"
     root: Path
     version: str = "v1.0-trainval"  # of nuScenes; DDAD has one
     index: Path | None = None  # default: where `gsocc index` writes it
@@ -67,8 +68,12 @@ def open_split(
         jitter_per: See `NuScenesDataset`.
     """
     tokens = data.train_tokens if which == "train" else data.val_tokens
-    kind = DdadDataset if data.dataset == "ddad" else partial(NuScenesDataset, version=data.version)
-    return kind(
+    kinds: dict[str, Callable[..., NuScenesDataset]] = {
+        "nuscenes": partial(NuScenesDataset, version=data.version),
+        "ddad": DdadDataset,
+        "rig": RigDataset,
+    }
+    return kinds[data.dataset](
         root=data.root,
         index=data.index,
         split=data.train_split if which == "train" else data.val_split,

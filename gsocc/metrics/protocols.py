@@ -63,7 +63,7 @@ def _occ3d() -> list[Protocol]:
     return protocols
 
 
-DEPTH_LIMIT_M: dict[str, int] = {"nuscenes": 80, "ddad": 200}
+DEPTH_LIMIT_M: dict[str, int] = {"nuscenes": 80, "ddad": 200, "rig": 80}
 """How far the truth of each data set's depth tables reaches."""
 
 

@@ -64,6 +64,32 @@ def ddad(
         typer.echo(f"{copies}: {count} images written at {size[0]}x{size[1]}")
 
 
+def rig(
+    root: Annotated[Path, typer.Argument(help="Folder that holds rig.yaml and the images that it names.")],
+    out: Annotated[Path | None, typer.Option(help="Index file to write; ROOT/gsocc_index_rig.npz by default.")] = None,
+    undistort: Annotated[
+        bool, typer.Option("--undistort", help="Write straightened copies of images of bent lenses, and index those.")
+    ] = False,
+    cache: Annotated[
+        str | None, typer.Option(metavar="HxW", help="Also write resized copies of all images, for data.image_cache.")
+    ] = None,
+    cache_folder: Annotated[Path | None, typer.Option(help="Where they go; ROOT/image_cache by default.")] = None,
+) -> None:
+    """Read the rig file of a folder of images, match its cameras in time, and write the index."""
+    from gsocc.app.commands.sizes import parse_size
+    from gsocc.datasets.image_cache import write_image_cache
+    from gsocc.datasets.index import read_index
+    from gsocc.datasets.rig_index import build_index
+
+    size = None if cache is None else parse_size(cache, "--cache")
+    path = build_index(root, out, undistort=undistort)
+    _show(path)
+    if size is not None:
+        copies = cache_folder or root / "image_cache"
+        count = write_image_cache(read_index(path), root, copies, size)
+        typer.echo(f"{copies}: {count} images written at {size[0]}x{size[1]}")
+
+
 def _show(path: Path) -> None:
     """Say what an index holds."""
     from rich.console import Console

@@ -72,3 +72,35 @@ def ddad(
         workers=workers,
     )
     typer.echo(f"wrote {root}: {scenes} scenes of {frames} samples, {val_scenes} of them for validation")
+
+
+def rig(
+    out: Annotated[Path, typer.Argument(help="Folder to write; new, empty, or holding the same world.")],
+    scenes: Annotated[int, typer.Option(help="Number of scenes, validation scenes included.")] = 6,
+    frames: Annotated[int, typer.Option(help="Moments of each scene, at 10 Hz.")] = 40,
+    seed: Annotated[int, typer.Option(help="Seed of everything; equal arguments give equal bytes.")] = 0,
+    image_size: Annotated[str, typer.Option(metavar="HxW", help="Size of the front camera's images.")] = "192x320",
+    val_scenes: Annotated[int, typer.Option(help="How many of the scenes are validation scenes.")] = 1,
+    preset: Annotated[str, typer.Option(help="moderate: eight classes, nothing above 5.4 m; or full.")] = "moderate",
+    lidar_noise: Annotated[float, typer.Option(help="Standard deviation of the LiDAR's range, in metres.")] = 0.0,
+    poses: Annotated[bool, typer.Option(help="Write ego poses, which evaluation reads.")] = True,
+    exact: Annotated[bool, typer.Option("--exact", help="Also write exact occupancy.")] = False,
+    workers: Annotated[int | None, typer.Option(help="Number of processes; default: one per core.")] = None,
+) -> None:
+    """Write a synthetic world as a plain folder of images of four unequal cameras, with its rig file."""
+    from gsocc.datasets.world import write_rig_world
+
+    root = write_rig_world(
+        out,
+        scenes=scenes,
+        frames=frames,
+        seed=seed,
+        image_size=parse_size(image_size),
+        preset=preset,
+        val_scenes=val_scenes,
+        lidar_noise_m=lidar_noise,
+        poses=poses,
+        exact=exact,
+        workers=workers,
+    )
+    typer.echo(f"wrote {root}: {scenes} scenes of {frames} moments, {val_scenes} of them for validation")

@@ -3,10 +3,20 @@
 from pathlib import Path
 
 from gsocc.datasets.world.ddad_spec import DdadSpec
+from gsocc.datasets.world.rig_spec import RigSpec
 from gsocc.datasets.world.spec import PRESETS, SWEEPS, WorldSpec
 from gsocc.datasets.world.writer import write_world
 
-__all__ = ["PRESETS", "SWEEPS", "DdadSpec", "WorldSpec", "write_ddad_world", "write_nuscenes_world"]
+__all__ = [
+    "PRESETS",
+    "SWEEPS",
+    "DdadSpec",
+    "RigSpec",
+    "WorldSpec",
+    "write_ddad_world",
+    "write_nuscenes_world",
+    "write_rig_world",
+]
 
 
 def write_nuscenes_world(
@@ -102,5 +112,52 @@ def write_ddad_world(
     spec = DdadSpec(
         scenes=scenes, frames=frames, seed=seed, image_size=image_size, preset=preset, val_scenes=val_scenes,
         lidar_noise_m=lidar_noise_m, image_format=image_format, exact=exact,
+    )  # fmt: skip
+    return write_world(spec, Path(out), workers)
+
+
+def write_rig_world(
+    out: Path | str,
+    *,
+    scenes: int,
+    frames: int,
+    seed: int,
+    image_size: tuple[int, int],
+    preset: str = "moderate",
+    val_scenes: int = 1,
+    lidar_noise_m: float = 0.0,
+    poses: bool = True,
+    exact: bool = False,
+    workers: int | None = None,
+) -> Path:
+    """Write a synthetic world as a folder of images of four unequal cameras, with a rig file, scans and 2-D labels.
+
+    Equal arguments give equal files, byte for byte. A complete world of the same arguments is kept as it is; an
+    interrupted one is resumed.
+
+    Args:
+        out: Folder to write; new, empty, or one that holds the same world.
+        scenes: Number of scenes, validation scenes included.
+        frames: Moments of each scene, at 10 Hz.
+        seed: Seed of everything.
+        image_size: H, W of the front camera; the rear one's are smaller.
+        preset: "full" or "moderate".
+        val_scenes: How many of the scenes are in the split `val`.
+        lidar_noise_m: Standard deviation of the LiDAR's range error.
+        poses: Also write ego poses, which evaluation reads.
+        exact: Also write occupancy, in `truth/`.
+        workers: Number of processes; as many as there are cores where it is not given.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: Where an argument is out of range.
+        OutputError: Where the folder holds something else, or cannot be written to.
+        MissingExtraError: Where open3d is missing.
+    """
+    spec = RigSpec(
+        scenes=scenes, frames=frames, seed=seed, image_size=image_size, preset=preset, val_scenes=val_scenes,
+        lidar_noise_m=lidar_noise_m, poses=poses, exact=exact,
     )  # fmt: skip
     return write_world(spec, Path(out), workers)

@@ -10,9 +10,11 @@ from gsocc.datasets.world.ddad_root import write_scene_files
 from gsocc.datasets.world.ddad_spec import DdadSpec
 from gsocc.datasets.world.frames import write_keyframe
 from gsocc.datasets.world.nuscenes_root import write_tables
+from gsocc.datasets.world.rig_folder import write_moment, write_rig_file
+from gsocc.datasets.world.rig_spec import RigSpec
 from gsocc.datasets.world.spec import WorldSpec
 
-Spec = WorldSpec | DdadSpec
+Spec = WorldSpec | DdadSpec | RigSpec
 Result = dict[str, list[int]]
 Results = dict[tuple[int, int], Result]  # by scene and moment
 
@@ -38,4 +40,5 @@ class Format:
 FORMATS: dict[str, Format] = {
     "nuscenes": Format("key frame", WorldSpec.from_json, write_keyframe, write_tables),
     "ddad": Format("sample", DdadSpec.from_json, write_sample, write_scene_files),
+    "rig": Format("moment", RigSpec.from_json, write_moment, write_rig_file),
 }
