@@ -1,19 +1,26 @@
 """`gsocc bench differences`: the world it measures on, and its table."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from gsocc.app.benchmark import differences
 from gsocc.app.benchmark.differences import (
+    MOTION,
     OTHER_NETWORK,
+    SHOWN,
+    Bench,
     Difference,
     MotionDifference,
+    motion_differences,
     world_with_gaps,
 )
 from gsocc.app.benchmark.differences_table import MARKS, merged, sheet
 from gsocc.app.benchmark.tables import markdown, read_sheet, write_markdown
 from gsocc.app.commands import bench
+from gsocc.app.demo_datasets import NUSCENES
 from gsocc.datasets.nuscenes import NuScenesDataset
 from gsocc.errors import UserError
 from gsocc.labels import IGNORE
@@ -86,3 +93,25 @@ def test_an_unknown_switch_is_named_with_those_there_are() -> None:
     """Before anything is trained."""
     with pytest.raises(UserError, match="--switch: expected one of unlabelled_as_sky"):
         bench.differences(switch=["nothing"])
+
+
+@pytest.mark.slow
+def test_a_network_is_trained_once_and_measured_with_its_switch_and_without(
+    tiny_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One step on the tiny world; another bench on the same folder finds the runs and says the same."""
+    monkeypatch.setattr(differences, "NUSCENES", replace(NUSCENES, prepare=lambda *_: None))
+    rows, stamps = [], []
+    for _ in range(2):
+        rows.append(Bench(tmp_path, tiny_world, tmp_path / "absent", 1, 1).measure("stale_background"))
+        stamps.append({p: p.stat().st_mtime_ns for p in tmp_path.rglob("model.safetensors")})
+    assert rows[0] == rows[1]
+    assert stamps[0] == stamps[1]
+    assert {path.relative_to(tmp_path).parts[0] for path in stamps[0]} == {"splat-off-0", "splat-stale_background-0"}
+    assert rows[0].off[0].keys() == SHOWN.keys()
+    assert rows[0].off[0] == rows[0].switched  # it acts in training alone
+    assert rows[0].loss_ratio != 1.0
+    assert -1.0 <= rows[0].gradient_cosine < 1.0
+    motion = motion_differences(tmp_path, tiny_world, 1)
+    assert [one.switch for one in motion] == list(MOTION)
+    assert all(one.translation_m > 0 and one.rotation_deg >= 0 and one.travel_m > 0 for one in motion)

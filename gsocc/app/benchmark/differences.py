@@ -79,7 +79,7 @@ OTHER_NETWORK = frozenset({"flow_channel_opacity"})
 """Switches with which weights that were trained without them cannot be loaded."""
 SHOWN = {"mIoU": (MIOU,), "IoU": (IOU,), "AbsRel": (ABS_REL, "depth/ddad/200m:abs_rel")}
 """Head of a column -> names of metrics, of which a run has one."""
-DDAD_PLAN = DemoPlan(scenes=12, val_scenes=3, keyframes=12, image_size=(96, 152), seed=1)
+DDAD_PLAN = DemoPlan(scenes=8, val_scenes=2, keyframes=9, image_size=(48, 76), seed=1)
 _MISSING = 0.135  # share of pixels without a label in the published 2-D labels
 _BLOCK_PX = 12
 _FRAMES = 4
