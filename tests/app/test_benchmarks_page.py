@@ -18,7 +18,7 @@ COMMANDS = [
 
 
 def test_the_page_has_commands() -> None:
-    assert {command.split()[1] for command in COMMANDS} == {"render", "train", "occ", "stage1", "eval"}
+    assert {command.split()[1] for command in COMMANDS} == {"render", "train", "occ", "stage1", "eval", "reader"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -16,7 +16,7 @@ from gsocc.app.benchmark.tables import Sheet, figure
 from gsocc.datasets.ddad import DdadDataset, build_index
 from gsocc.datasets.ddad_index import VERSION
 from gsocc.datasets.image_cache import copy_path, write_image_cache
-from gsocc.datasets.index import ALL_SCENES, SurroundIndex, default_index_path, encode_names, open_index, save_index
+from gsocc.datasets.index import ALL_SCENES, default_index_path, encode_names, open_index, read_index, save_index
 from gsocc.datasets.loader import make_loader
 from gsocc.datasets.world import write_ddad_world
 from gsocc.errors import DataError, UserError
@@ -32,7 +32,7 @@ SOURCES: dict[str, str] = {
 }
 """What is read, by name."""
 
-_QUALITY = 92  # of recoded JPEG; as large per pixel as nuScenes' files
+_QUALITY = 90  # of recoded JPEG, which is then somewhat larger than the files of TRI's own scenes
 _WARM_UP = 8  # samples that are read before the clock starts: workers begin with full hands
 
 
@@ -65,23 +65,31 @@ def prepare_reader_world(root: Path) -> None:
         OutputError: Where the folder holds something else, or cannot be written to.
         MissingExtraError: Where open3d is missing.
     """
-    write_ddad_world(root, scenes=2, frames=2, seed=0, image_size=(1216, 1936), image_format="jpg")
+    write_ddad_world(root, scenes=2, frames=2, seed=0, image_size=(1216, 1936))
     if not default_index_path(root, VERSION).is_file():
         build_index(root)
 
 
 def benchmark_reader(
-    root: Path, out: Path, sources: Sequence[str], *, size: Size, samples: int, workers: int
+    root: Path,
+    out: Path,
+    sources: Sequence[str],
+    *,
+    size: Size,
+    samples: int,
+    workers: int,
+    index: Path | None = None,
 ) -> list[Reading]:
     """Read samples of a DDAD root, over and over, from each source.
 
     Args:
-        root: Folder with an index, whose images are of any format.
+        root: A DDAD root, whose images are of any format.
         out: Folder for what is made of it: images of the other format, and resized copies.
         sources: Keys of `SOURCES`.
         size: (H, W) of the samples' images.
         samples: How many are read from each source.
         workers: Processes that read.
+        index: The index file; by default the one in `root`.
 
     Raises:
         DataError: Where the root has no index, or images cannot be read.
@@ -90,11 +98,11 @@ def benchmark_reader(
     unknown = [name for name in sources if name not in SOURCES]
     if unknown:
         raise UserError(f"--source: expected one of {', '.join(SOURCES)}, got {unknown[0]!r}")
-    path = default_index_path(root, VERSION)
+    path = index or default_index_path(root, VERSION)
     if not path.is_file():
-        raise DataError(f"{path}: there is no index; build it: gsocc index ddad {root}")
-    index = open_index(path, root)
-    return [_read(name, _open(name, index, root, out, size), samples, workers) for name in sources]
+        raise DataError(f"{path}: there is no index; build it: gsocc index ddad {root} --out {path}")
+    open_index(path, root)
+    return [_read(name, _open(name, path, root, out, size), samples, workers) for name in sources]
 
 
 def reader_report(readings: Sequence[Reading], size: Size, workers: int) -> dict[str, Any]:
@@ -116,23 +124,23 @@ def reader_sheet(readings: Sequence[Reading], size: Size, workers: int) -> Sheet
     return Sheet(f"samples of six cameras and one time at {size[0]}x{size[1]}, {workers} worker processes", heads, rows)
 
 
-def _open(source: str, index: SurroundIndex, root: Path, out: Path, size: Size) -> DdadDataset:
+def _open(source: str, index: Path, root: Path, out: Path, size: Size) -> DdadDataset:
     """Open the samples of a root from a source, which is made where it is missing."""
+    cache = None
     if source == "cache":
-        copies = out / "image_cache"
-        write_image_cache(index, root, copies, size)
-        path, cache = default_index_path(root, VERSION), copies
+        cache = out / "image_cache"
+        write_image_cache(read_index(index), root, cache, size)
     else:
-        root, path = _recoded(index, root, out, ".jpg" if source == "jpeg" else ".png")
-        cache = None
-    return DdadDataset(root=root, index=path, split=ALL_SCENES, image_size=size, frame_ids=(0,), image_cache=cache)
+        root, index = _recoded(index, root, out, ".jpg" if source == "jpeg" else ".png")
+    return DdadDataset(root=root, index=index, split=ALL_SCENES, image_size=size, frame_ids=(0,), image_cache=cache)
 
 
-def _recoded(index: SurroundIndex, root: Path, out: Path, suffix: str) -> tuple[Path, Path]:
+def _recoded(path: Path, root: Path, out: Path, suffix: str) -> tuple[Path, Path]:
     """Return a root with images of this format, and its index: the given one where it has them."""
+    index = read_index(path)
     names = [Path(raw.decode()) for raw in index.image_file.tolist()]
     if all(name.suffix == suffix for name in names):
-        return root, default_index_path(root, VERSION)
+        return root, path
     folder = out / suffix[1:]
     for name in track(names, label=f"recoding images as {suffix[1:]}", unit="images"):
         copy = folder / name.with_suffix(suffix)
@@ -141,9 +149,9 @@ def _recoded(index: SurroundIndex, root: Path, out: Path, suffix: str) -> tuple[
             options = [cv2.IMWRITE_JPEG_QUALITY, _QUALITY] if suffix == ".jpg" else []
             atomic_write_bytes(copy, cv2.imencode(suffix, image, options)[1].tobytes())
     files = encode_names([name.with_suffix(suffix).as_posix() for name in names])
-    path = folder / "index.npz"
-    save_index(path, replace(index, source=replace(index.source, tables={}), image_file=files))
-    return folder, path
+    recoded = folder / "index.npz"
+    save_index(recoded, replace(index, source=replace(index.source, tables={}), image_file=files))
+    return folder, recoded
 
 
 def _read(source: str, dataset: DdadDataset, samples: int, workers: int) -> Reading:

@@ -17,6 +17,7 @@ def reader(
             help="An indexed DDAD root; without, a few images of DDAD's size are drawn in data/reader_world."
         ),
     ] = None,
+    index: Annotated[Path | None, typer.Option(help="Index file, where it does not lie in ROOT.")] = None,
     source: Annotated[
         list[str] | None, typer.Option(help="jpeg, png or cache (resized copies); may be repeated; default: all.")
     ] = None,
@@ -42,7 +43,8 @@ def reader(
     if root is None:
         root = DEFAULT_ROOT
         prepare_reader_world(root)
-    readings = benchmark_reader(root, out, source or tuple(SOURCES), size=size, samples=samples, workers=workers)
+    chosen = source or tuple(SOURCES)
+    readings = benchmark_reader(root, out, chosen, size=size, samples=samples, workers=workers, index=index)
     result, sheet = reader_report(readings, size, workers), reader_sheet(readings, size, workers)
     intro = f"{result['device']}, {os.cpu_count()} cores."
     console = Console(width=None if sys.stdout.isatty() else 140)
