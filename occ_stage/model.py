@@ -45,8 +45,6 @@ def build_model(config: OccConfig) -> OccupancyNet:
     model = config.model
     splats = config.renderer.name.startswith("splat")
     spare = _FLOW_CHANNELS if splats and not model.classes and config.on("flow_channel_opacity") else 0
-    # Before training as much is drawn as `initial_occupancy` says; what is drawn inverted starts as if it were not.
-    inverted = splats and config.on("inverted_opacity")
     backbone = build_backbone(
         model.backbone, levels=model.backbone_levels, weights=model.backbone_weights, norm=model.norm
     )
@@ -62,7 +60,7 @@ def build_model(config: OccConfig) -> OccupancyNet:
         decoder=model.decoder,
         initial_occupancy=model.initial_occupancy,
         logit_gain=model.logit_gain,
-        last_channel="free" if inverted else model.last_channel,
+        last_channel=model.last_channel,
         full_precision_voxels=model.voxel_precision == "full",
         recompute_voxels=model.recompute_voxels,
     )

@@ -258,9 +258,11 @@ def test_a_solid_logit_is_drawn_as_its_opposite_and_scored_as_it_is() -> None:
     assert not build_field_renderer(_config("switches.inverted_opacity=true")).inverted
 
 
-@pytest.mark.parametrize("overrides", [(), SOLID, (*SOLID, "switches.inverted_opacity=true")])
-def test_before_training_as_much_is_drawn_as_the_recipe_says(overrides: tuple[str, ...]) -> None:
-    """Whatever the last channel means; raw outputs of zero stand for the network's."""
+@pytest.mark.parametrize(
+    ("overrides", "drawn"), [((), 0.05), (SOLID, 0.05), ((*SOLID, "switches.inverted_opacity=true"), 0.95)]
+)
+def test_before_training_as_much_is_drawn_as_the_recipe_says(overrides: tuple[str, ...], drawn: float) -> None:
+    """Whatever the last channel means; or its opposite. Raw outputs of zero stand for the network's."""
     config = _config("model.initial_occupancy=0.05", *overrides)
     net = build_model(config)
     with torch.no_grad():
@@ -269,7 +271,8 @@ def test_before_training_as_much_is_drawn_as_the_recipe_says(overrides: tuple[st
     rig, renderer = surround_rig(SIZE), build_field_renderer(config)
     field = renderer.field(build_grid(config), net(torch.rand(1, 6, 3, *SIZE), rig.intrinsics, rig.cam_to_ego))
     opacities = renderer.gaussians(field).opacities
-    torch.testing.assert_close(opacities, torch.full_like(opacities, 0.05))
+    torch.testing.assert_close(opacities, torch.full_like(opacities, drawn))
+    torch.testing.assert_close(field.occupancy(), torch.full_like(opacities, 0.05))
 
 
 def test_the_sky_is_not_drawn_from_a_logit_of_being_solid() -> None:

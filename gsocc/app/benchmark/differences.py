@@ -49,7 +49,8 @@ BASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "splat, sparsity": ("synthetic_splat.yaml", ("objective.sparsity=0.05",)),
     "splat, auto-mask": ("synthetic_splat.yaml", ("objective.automask=true",)),
     "splat, no labels": ("synthetic_splat_depth.yaml", ()),
-    "splat, solid logit": ("synthetic_splat.yaml", ("model.last_channel=solid",)),
+    # What is drawn inverted starts as solid as what is not, as in the release.
+    "splat, solid logit": ("synthetic_splat.yaml", ("model.last_channel=solid", "model.initial_occupancy=0.5")),
     "rays": ("synthetic_volume.yaml", _RAYS),
     "DDAD, splat": ("ddad_synthetic.yaml", _DDAD),
     "DDAD, contracted": ("ddad_synthetic_contracted.yaml", (*_DDAD, _FAR_GRID)),
