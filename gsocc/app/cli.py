@@ -18,7 +18,6 @@ from gsocc.app.commands import (
     import_,
     index,
     label,
-    label_semantics,
     predict,
     train,
     view,
@@ -40,17 +39,14 @@ _GROUPS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
         "Say what a machine or a data set lacks.",
         {"env": doctor.env, "nuscenes": doctor.nuscenes, "ddad": doctor.ddad},
     ),
-    "world": (
-        "Write a synthetic world in a data set's own format.",
-        {"nuscenes": world.nuscenes, "ddad": world.ddad, "rig": world.rig},
-    ),
+    "world": ("Write a synthetic world in a data set's own format.", {"nuscenes": world.nuscenes, "ddad": world.ddad}),
     "index": (
         "Build what training reads instead of a data set's tables.",
-        {"nuscenes": index.nuscenes, "ddad": index.ddad, "rig": index.rig},
+        {"nuscenes": index.nuscenes, "ddad": index.ddad},
     ),
     "label": (
         "Make from the raw data what a data set does not ship.",
-        {"depth": label.depth, "semantics": label_semantics.semantics},
+        {"masks": label.masks, "depth": label.depth},
     ),
     "import": (
         "Read published checkpoints of other systems.",

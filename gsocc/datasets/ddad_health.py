@@ -112,7 +112,7 @@ def _derived(root: Path, index: SurroundIndex) -> list[Finding]:
         for camera, image in zip(index.cameras, index.key_image[row].tolist(), strict=True)
     )
     sources: list[tuple[str, Iterable[Path], str]] = [
-        ("self-occlusion masks", masks, "put mask.png in ROOT/mask/<CAMERA>/<scene>, 0 where valid (see docs/data.md)"),
+        ("self-occlusion masks", masks, f"gsocc label masks ddad {root}"),
         ("semantic labels", labels, "put label files in ROOT/ddad_semantic/<scene>/<CAMERA> (see docs/data.md)"),
     ]
     findings = []

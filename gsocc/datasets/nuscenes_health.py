@@ -120,8 +120,12 @@ def _labels(root: Path, index: SurroundIndex) -> list[Finding]:
     sources: list[tuple[str, Iterable[Path], str]] = [
         ("Occ3D labels", keyed, "download gts of Occ3D-nuScenes and unpack it as ROOT/gts (evaluation needs it)"),
         ("semantic labels", semantics, "put label files in ROOT/nuscenes_semantic/samples/<CAM> (see docs/data.md)"),
-        ("depth files", depth, "not needed: depth_from: lidar projects the scans"),
-        ("self-occlusion masks", masks, "put <CAM>_mask.png in ROOT/self_masks (part self_mask needs them)"),
+        (
+            "depth files",
+            depth,
+            f"not needed (depth_from: lidar projects scans); gsocc label depth nuscenes {root}",
+        ),
+        ("self-occlusion masks", masks, f"gsocc label masks nuscenes {root} (part self_mask needs them)"),
     ]
     findings = []
     for name, paths, fix in sources:

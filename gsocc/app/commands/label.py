@@ -43,3 +43,52 @@ def depth(
     folder = out or root / "depth"
     report = export_depth(opened, root, folder, shard(rows.tolist()), rule, workers=workers, overwrite=overwrite)
     typer.echo(f"{folder}: {report.written} depth images written, {report.kept} were there")
+
+
+def masks(
+    dataset: Annotated[str, typer.Argument(help="nuscenes or ddad.")],
+    root: Annotated[Path, typer.Argument(help="Data root, indexed by `gsocc index`.")],
+    index: Annotated[Path | None, typer.Option(help="Index file, where it does not lie in ROOT.")] = None,
+    version: Annotated[str | None, typer.Option(help="Which index of nuScenes, where ROOT has several.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the masks; where the reader looks by default.")] = None,
+    scene: Annotated[list[str] | None, typer.Option(help="A scene, instead of all. May be repeated.")] = None,
+    frames: Annotated[int, typer.Option(help="Images of each camera that a scene is judged by, at most.")] = 48,
+    least_frames: Annotated[int, typer.Option(help="A scene with fewer from places that differ says nothing.")] = 8,
+    step: Annotated[float, typer.Option(help="How far the vehicle moves between two of them, in metres.")] = 0.5,
+    steadiness: Annotated[
+        float, typer.Option(help="Steady is what varies by less than this share of what the world does.")
+    ] = 0.15,
+    margin: Annotated[int, typer.Option(min=0, help="Widen the vehicle by so many pixels.")] = 0,
+    pictures: Annotated[Path | None, typer.Option(help="Folder of the pictures; MASKS_pictures by default.")] = None,
+    against: Annotated[Path | None, typer.Option(help="Folder of masks to compare with, laid out alike.")] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that estimate; 0 estimates in this one.")] = 2,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks that are there.")] = False,
+) -> None:
+    """Estimate self-occlusion masks from the video, and draw pictures to accept or edit them by.
+
+    Masks that are there are kept: edit one, run the command again, and the picture shows it as training will see it.
+    """
+    from gsocc.app.mask_tables import show_overlap
+    from gsocc.datasets.derived.layout import layout_of, open_derived_index
+    from gsocc.datasets.derived.mask_pictures import write_mask_pictures
+    from gsocc.datasets.derived.masks import MaskOptions, make_masks, pick_scenes
+    from gsocc.datasets.derived.static_pixels import StaticRule
+
+    options = MaskOptions(
+        frames=frames,
+        least_frames=least_frames,
+        step_m=step,
+        margin_px=margin,
+        rule=StaticRule(share_of_world=steadiness),
+    )
+    opened = open_derived_index(dataset, root, index, version)
+    scenes = pick_scenes(opened, scene)
+    folder = out or root / layout_of(dataset).mask_folder
+    report = make_masks(opened, root, folder, scenes, options, workers=workers, overwrite=overwrite)
+    sheets = write_mask_pictures(opened, root, folder, scenes, pictures or folder.with_name(f"{folder.name}_pictures"))
+    typer.echo(f"{folder}: {report.written} masks written, {report.kept} were there")
+    if report.silent:
+        typer.echo(f"{len(report.silent)} scenes move too little and have the others' mask: {', '.join(report.silent)}")
+    typer.echo(f"look at {sheets[0].parent}/*.png: red is what training will not see; edit a mask and run this again")
+    if against is not None:
+        show_overlap(opened, folder, against, scenes)
