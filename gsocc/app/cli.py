@@ -18,6 +18,7 @@ from gsocc.app.commands import (
     import_,
     index,
     label,
+    label_semantics,
     predict,
     train,
     view,
@@ -39,14 +40,17 @@ _GROUPS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
         "Say what a machine or a data set lacks.",
         {"env": doctor.env, "nuscenes": doctor.nuscenes, "ddad": doctor.ddad},
     ),
-    "world": ("Write a synthetic world in a data set's own format.", {"nuscenes": world.nuscenes, "ddad": world.ddad}),
+    "world": (
+        "Write a synthetic world in a data set's own format.",
+        {"nuscenes": world.nuscenes, "ddad": world.ddad, "rig": world.rig},
+    ),
     "index": (
         "Build what training reads instead of a data set's tables.",
-        {"nuscenes": index.nuscenes, "ddad": index.ddad},
+        {"nuscenes": index.nuscenes, "ddad": index.ddad, "rig": index.rig},
     ),
     "label": (
         "Make from the raw data what a data set does not ship.",
-        {"masks": label.masks, "depth": label.depth},
+        {"masks": label.masks, "depth": label.depth, "semantics": label_semantics.semantics},
     ),
     "import": (
         "Read published checkpoints of other systems.",
