@@ -242,7 +242,7 @@ def test_options_that_make_no_sense_are_refused(mini_root: Path) -> None:
         dataset(mini_root, frame_ids=(-1, 0))
     with pytest.raises(ValueError, match=r"parts: expected lidar_depth or .*, got radar"):
         dataset(mini_root, parts=["radar"])
-    with pytest.raises(ValueError, match="dataset: expected one of nuscenes, ddad, got 'kitti'"):
+    with pytest.raises(ValueError, match="dataset: expected one of nuscenes, ddad, rig, got 'kitti'"):
         build_dataset("kitti")
     assert len(build_dataset("nuscenes", root=mini_root, split="val", image_size=SIZE)) == 2
     assert "nuscenes" in DATASETS
