@@ -329,3 +329,19 @@ def test_without_labels_the_threshold_is_chosen_by_occupancy_alone() -> None:
     assert _config("evaluation.threshold_criterion=scan").threshold_criterion == "scan"
     with pytest.raises(ConfigError, match=r"threshold_criterion: miou compares classes, but model\.classes is empty"):
         _config("evaluation.threshold_criterion=miou", recipe="synthetic_splat_depth")
+
+
+@pytest.mark.parametrize("overrides", [(), NO_LABELS, SOLID, (*NO_LABELS, *SOLID)])
+def test_all_switches_of_the_preset_work_together(overrides: tuple[str, ...]) -> None:
+    """Masks, colours, labels and motion at once: terms are finite, and the last channel is learned."""
+    terms = ["objective.automask=true", "objective.smoothness=0.1", "objective.entropy=0.1"]
+    config = _config("parity=gaussianocc_release", *terms, *overrides)
+    channels = build_model(config).decoder.read_out[-1].out_channels
+    model = _Says(_logits(config, channels))
+    report = build_objective(config)(model, _batch())
+    assert {"photometric", "smoothness", "total_variation", "entropy"} <= set(report.terms)
+    assert all(torch.isfinite(term) for term in report.terms.values())
+    report.total.backward()
+    assert model.logits.grad is not None
+    assert torch.isfinite(model.logits.grad).all()
+    assert model.logits.grad[:, -1].any()
