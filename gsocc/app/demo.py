@@ -39,7 +39,7 @@ def run_demo(
     from gsocc.app.report import print_table, write_report
 
     start = time.perf_counter()
-    dataset.prepare(world, plan)
+    prepared = dataset.prepare(world, plan)
     world_seconds = time.perf_counter() - start
     stage1 = train_stage1(out / "stage1", world, plan, console, dataset)
     results: dict[str, tuple[FitResult, Evaluation]] = {}
@@ -48,10 +48,10 @@ def run_demo(
         console.rule(f"training: {name}")
         fitted = _train(name, dataset, world, out, plan)
         console.rule(f"evaluating: {name}")
-        evaluation, scored = _evaluate(out / name, with_baselines=not baselines)
+        evaluation, scored = _evaluate(out / name, dataset, with_baselines=not baselines)
         baselines = baselines or scored
         results[name] = (fitted, evaluation)
-    pictures = _draw(out, world, dataset)
+    pictures = [*_draw(out, world, dataset), *prepared.pictures]
     report = {
         "title": dataset.title,
         "device": device_name(),
@@ -63,9 +63,10 @@ def run_demo(
         "stage1": {"rows": stage1.rows},
         "settings": {
             **{key: str(value) for key, value in asdict(plan).items() if value is not None},
+            **prepared.settings,
             "world_seconds": round(world_seconds, 1),
             "stage1_seconds": round(stage1.seconds, 1),
-            "frames_scored": results["splat"][1].frames,
+            "frames_scored": next(iter(results.values()))[1].frames,
             **{f"threshold_{name}": e.threshold.threshold for name, (_, e) in results.items() if e.threshold},
             "ground_plane_far_cap_m": baselines["ground_plane"].notes["far_cap_m"],
         },
@@ -142,10 +143,13 @@ def _train(name: str, dataset: DemoDataset, world: Path, out: Path, plan: DemoPl
     return train(load_config(CONFIGS / "occ" / recipe.config, OccConfig, overrides), out / name, "overwrite")
 
 
-def _evaluate(folder: Path, *, with_baselines: bool) -> tuple["Evaluation", dict[str, "Evaluation"]]:
+def _evaluate(
+    folder: Path, dataset: DemoDataset, *, with_baselines: bool
+) -> tuple["Evaluation", dict[str, "Evaluation"]]:
     from occ_stage.evaluate import evaluate_checkpoint
 
-    return evaluate_checkpoint(folder, predictions=folder / "predictions", with_baselines=with_baselines)
+    overrides = [] if dataset.scored is None else [f"evaluation.max_samples={dataset.scored}"]
+    return evaluate_checkpoint(folder, overrides, predictions=folder / "predictions", with_baselines=with_baselines)
 
 
 def _system(name: str, fitted: "FitResult", evaluation: "Evaluation", plan: DemoPlan) -> dict[str, Any]:

@@ -67,6 +67,7 @@ def ddad_checks(report: Mapping[str, Any]) -> list[Check]:
             checks.append(at_least(claim, metrics[name][MIOU], 4 * metrics["ground_plane"][MIOU]))
     return [
         *checks,
+        at_least("masks of the own car: mean IoU with the exact ones", report["settings"]["mask_iou_mean"], 0.95),
         at_most("minutes in all", report["seconds_total"] / 60, 15.0),
         at_most("peak memory in GB", report["peak_memory_gb"], 6.0),
     ]

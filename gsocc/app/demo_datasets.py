@@ -1,13 +1,14 @@
 """What the demo does on each data set: which world it writes, what it trains, and what its report says."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from gsocc.app.demo_checks import Check, ddad_checks, demo_checks
-from gsocc.app.demo_truth import exact_depth_row
-from gsocc.files import atomic_write_bytes
+from gsocc.app.demo_truth import exact_depth_row, mask_overlaps
+
+_HIDES_MOST = "CAMERA_09"  # of DDAD's cameras; its masks stand in the report
 
 
 class Recipe(NamedTuple):
@@ -47,6 +48,14 @@ class DemoPlan:
         return self.steps or (self.volume_steps if system == "volume" else None)
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What preparing a world came to, for the report: settings, and pictures with title and caption."""
+
+    settings: Mapping[str, float] = field(default_factory=dict)
+    pictures: tuple[tuple[str, str, Path], ...] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class DemoDataset:
     """What the demo does on one data set.
@@ -59,6 +68,7 @@ class DemoDataset:
         prepare: Writes the world and its index, and what else training reads, unless they are there.
         stage1: Trainings of stage 1, the method first.
         systems: Trainings of stage 2.
+        scored: At most so many held-out frames are scored by stage 2, evenly spread; None scores all.
         parked_m: What the motion of stage 1 calls parked: half of the usual bound or less, so that it does not hang on
             the scale that stage 1 came to.
         exact_row: Scores the exact depth of a world as a training of stage 1 is scored, where that is not plainly 0.
@@ -72,9 +82,10 @@ class DemoDataset:
     plan: DemoPlan
     out: Path
     world: Path
-    prepare: Callable[[Path, DemoPlan], None]
+    prepare: Callable[[Path, DemoPlan], Prepared]
     stage1: tuple[str, ...]
     systems: Mapping[str, Recipe]
+    scored: int | None
     parked_m: float
     exact_row: Callable[[Path], dict[str, Any]] | None
     truth: str
@@ -83,7 +94,7 @@ class DemoDataset:
     notes: tuple[str, ...]
 
 
-def prepare_world(world: Path, plan: DemoPlan) -> None:
+def prepare_world(world: Path, plan: DemoPlan) -> Prepared:
     """Write the demo's world as nuScenes and its index, unless they are there."""
     from gsocc.datasets.index import default_index_path
     from gsocc.datasets.nuscenes_index import build_index
@@ -100,12 +111,18 @@ def prepare_world(world: Path, plan: DemoPlan) -> None:
     )
     if not default_index_path(world, "v1.0-trainval").is_file():
         build_index(world, "v1.0-trainval")
+    return Prepared()
 
 
-def prepare_ddad_world(world: Path, plan: DemoPlan) -> None:
-    """Write the demo's world as DDAD, its index and the masks of the own car, unless they are there."""
+def prepare_ddad_world(world: Path, plan: DemoPlan) -> Prepared:
+    """Write the demo's world as DDAD, its index and the masks of the own car, unless they are there.
+
+    The masks are estimated from the images, as for real data; the exact ones only say how good they are.
+    """
     from gsocc.datasets.ddad_index import VERSION, build_index
-    from gsocc.datasets.index import default_index_path
+    from gsocc.datasets.derived.mask_pictures import write_mask_pictures
+    from gsocc.datasets.derived.masks import MaskOptions, make_masks, pick_scenes
+    from gsocc.datasets.index import default_index_path, read_index
     from gsocc.datasets.world import write_ddad_world
 
     write_ddad_world(
@@ -120,10 +137,14 @@ def prepare_ddad_world(world: Path, plan: DemoPlan) -> None:
     )
     if not default_index_path(world, VERSION).is_file():
         build_index(world)
-    for exact in sorted((world / "truth" / "mask").glob("*/*/mask.png")):
-        mask = world / "mask" / exact.relative_to(world / "truth" / "mask")
-        if not mask.is_file():
-            atomic_write_bytes(mask, exact.read_bytes())
+    index = read_index(default_index_path(world, VERSION))
+    scenes, masks = pick_scenes(index), world / "mask"
+    make_masks(index, world, masks, scenes, MaskOptions())
+    sheets = write_mask_pictures(index, world, masks, scenes, world / "mask_pictures")
+    found = mask_overlaps(index, masks, world / "truth" / "mask", scenes)
+    settings = {"mask_iou_mean": sum(found) / len(found), "mask_iou_least": min(found)}
+    caption = "What the estimated mask hides of each scene's images, in red. It is found from the video alone."
+    return Prepared(settings, tuple((f"The own car in {s.stem}", caption, s) for s in sheets if _HIDES_MOST in s.stem))
 
 
 _NUSCENES_NOTES = (
@@ -161,6 +182,7 @@ NUSCENES = DemoDataset(
         "splat": Recipe("synthetic_splat.yaml", stage1_motion=False),
         "volume": Recipe("synthetic_volume.yaml", stage1_motion=False),
     },
+    scored=None,
     parked_m=0.1,
     exact_row=None,
     truth="gts",
@@ -171,7 +193,7 @@ NUSCENES = DemoDataset(
 
 DDAD = DemoDataset(
     name="ddad",
-    plan=DemoPlan(scenes=24, val_scenes=4, keyframes=14, image_size=(96, 152), volume_steps=None),
+    plan=DemoPlan(scenes=10, val_scenes=3, keyframes=60, image_size=(96, 152), volume_steps=None),
     out=Path("runs/demo_ddad"),
     world=Path("data/demo_ddad_world"),
     prepare=prepare_ddad_world,
@@ -180,6 +202,7 @@ DDAD = DemoDataset(
         "splat_stage1": Recipe("ddad_synthetic.yaml", stage1_motion=True),
         "splat": Recipe("ddad_synthetic.yaml", stage1_motion=False),
     },
+    scored=45,
     parked_m=0.05,
     exact_row=exact_depth_row,
     truth="truth/gts",

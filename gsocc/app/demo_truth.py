@@ -1,12 +1,16 @@
 """What the exact truth of a synthetic world says of the demo's own yardsticks."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from gsocc.app.stage1_report import stage1_row
+
+if TYPE_CHECKING:
+    from gsocc.datasets.index import SurroundIndex
 
 _FRAMES = 48  # held-out key frames that are looked at
 _SKY_M = 1000.0
@@ -41,6 +45,18 @@ def exact_depth_row(world: Path) -> dict[str, Any]:
         whole.update(exact, batch.lidar_depth_m)
         visible.update(exact, visible_depth(batch.lidar_depth_m, batch.valid_mask))
     return stage1_row("exact_depth", None, "", whole.compute() | visible.compute())
+
+
+def mask_overlaps(index: "SurroundIndex", masks: Path, exact: Path, scenes: Sequence[str]) -> list[float]:
+    """Return the intersection over union of estimated and exact masks, one number per camera and scene."""
+    from gsocc.datasets.derived.layout import layout_of
+    from gsocc.datasets.derived.masks import read_mask
+    from gsocc.datasets.derived.static_pixels import overlap
+
+    layout = layout_of(index.source.dataset)
+    names = [(camera, scene) for camera in index.cameras for scene in scenes]
+    pairs = [tuple(read_mask(layout.mask(folder, *name), layout) for folder in (masks, exact)) for name in names]
+    return [overlap(ours, theirs) for ours, theirs in pairs]
 
 
 def _exact_depth(world: Path, token: str, cameras: tuple[str, ...]) -> torch.Tensor:
