@@ -36,6 +36,9 @@ class DepthConfig(Config):
         rays: Also see where in the ego frame each pixel looks; ties the network to the rig.
         flow: Also see optical flow: sharper depth, but the speed leaks into it.
         scale_map: Also predict Gaussian sizes, for `gsp.scale: learned`.
+        focal_share: Focal length along u over image width of the camera whose depth the network says, limits and start
+            included; to twice the focal length the same picture is twice as far (the canonical camera of Metric3D,
+            arXiv:2307.10984). None takes what the network says for every camera's depth.
     """
 
     backbone: str | None = "resnet50"
@@ -48,6 +51,7 @@ class DepthConfig(Config):
     rays: bool = False
     flow: bool = False
     scale_map: bool = False
+    focal_share: float | None = Field(default=None, gt=0)
 
 
 class PoseConfig(Config):
@@ -251,7 +255,11 @@ class PoseDepthNet(nn.Module):
         extra = torch.cat(parts, 2).flatten(0, 1) if parts else None
         depth_m, scale = self.depth_net(images.flatten(0, 1), extra)
         shape = (batch, views)
-        return depth_m.unflatten(0, shape), None if scale is None else scale.unflatten(0, shape)
+        depth_m = depth_m.unflatten(0, shape)
+        if self.config.depth.focal_share is not None:
+            share = rig.intrinsics[..., 0, 0] / rig.image_size[1]  # (B, V)
+            depth_m = depth_m * (share / self.config.depth.focal_share)[..., None, None]
+        return depth_m, None if scale is None else scale.unflatten(0, shape)
 
     @staticmethod
     def _require_flow(flow_px: Tensor | None, option: str) -> Tensor:

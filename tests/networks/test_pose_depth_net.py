@@ -147,3 +147,25 @@ def test_missing_flow_is_named_with_its_option() -> None:
     images, _ = _inputs()
     with pytest.raises(UserError, match=r"model.pose.name: flow needs optical flow"):
         PoseDepthNet(config).motion(images, None, _rig())
+
+
+def test_the_same_picture_is_as_far_as_the_focal_length_is_long() -> None:
+    """Similar triangles: a thing of one size in the image is twice as far from a camera of twice the focal length."""
+    rig = _rig(views=2)
+    k = rig.intrinsics.clone()
+    k[:, 1, :2, :2] *= 2
+    rig = CameraRig(k, rig.cam_to_ego, SIZE)
+    images = _inputs(views=1)[0][:, 0].expand(-1, 2, -1, -1, -1)
+
+    def depth_m(share: float | None) -> Tensor:
+        torch.manual_seed(0)
+        config = PoseDepthConfig(
+            depth=DepthConfig.model_validate({"backbone": "resnet_tiny", "focal_share": share, **SMALL}),
+            pose=PoseConfig(name="flow", width=8),
+        )
+        return PoseDepthNet(config).eval().depth(images, rig)
+
+    torch.testing.assert_close(depth_m(None)[:, 0], depth_m(None)[:, 1])
+    scaled = depth_m(34.0 / 48.0)
+    torch.testing.assert_close(scaled[:, 0], depth_m(None)[:, 0])
+    torch.testing.assert_close(scaled[:, 1], 2 * scaled[:, 0])
