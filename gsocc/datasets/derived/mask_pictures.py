@@ -65,7 +65,7 @@ def _painted(picture: UInt8[np.ndarray, "H W 3"], own: Bool[np.ndarray, "H W"]) 
     return painted.astype(np.uint8)
 
 
-def _captioned(picture: UInt8[np.ndarray, "H W 3"], text: str) -> UInt8[np.ndarray, "H W 3"]:
+def _captioned(picture: UInt8[np.ndarray, "H W 3"], text: str) -> UInt8[np.ndarray, "_ W 3"]:
     strip = np.zeros((16, picture.shape[1], 3), dtype=np.uint8)
     cv2.putText(strip, text, (4, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1, cv2.LINE_AA)
     return np.concatenate([strip, picture])
