@@ -118,10 +118,12 @@ class ThresholdSweep(Metric):
 
 
 class ScanThresholdSweep(Metric):
-    """Score every threshold by LiDAR alone, for data that have no 3-D labels: `lidar/scan:iou`.
+    """Score every threshold by LiDAR alone, for data that have no 3-D labels.
 
     Voxels that a beam passed are empty, those with a return are matter; the state counts both by the number of
-    thresholds that their probability passes. Feed it training scenes.
+    thresholds that their probability passes. The score is `lidar/scan:hit_recall` less `lidar/scan:free_violation`
+    (Youden's J): beams pass many more voxels than they end in, so that `lidar/scan:iou` would be best
+    for a threshold that leaves next to nothing. Feed it training scenes.
     """
 
     counts: Tensor
@@ -145,17 +147,16 @@ class ScanThresholdSweep(Metric):
     def compute(self) -> list[tuple[float, float]]:
         """Return (threshold, score) in rising order of the threshold; NaN where no score exists."""
         occupied = self.counts.flip(1).cumsum(1).flip(1)[:, 1:]  # (2, thresholds): at least that probable
-        returned = int(self.counts[1].sum())
-        scores = occupied[1].double() / (returned + occupied[0])
-        return list(zip(self.thresholds, scores.tolist(), strict=True))
+        shares = occupied.double() / self.counts.sum(1, keepdim=True)  # of passed and of returned voxels; 0 / 0 is NaN
+        return list(zip(self.thresholds, (shares[1] - shares[0]).tolist(), strict=True))
 
     def choose(self) -> ThresholdChoice:
         """Return the best threshold; of equals, the middle one.
 
         Raises:
-            ValueError: Where no threshold hits a voxel with a return.
+            ValueError: Where no threshold tells voxels with a return from those that beams passed.
         """
-        return _best(self.compute(), metric_name(SCAN, "iou"))
+        return _best(self.compute(), metric_name(SCAN, "hit_recall_less_free_violation"))
 
 
 def _best(curve: list[tuple[float, float]], name: str) -> ThresholdChoice:

@@ -85,8 +85,10 @@ def test_thresholds_by_lidar_score_what_the_scan_metric_scores() -> None:
     for threshold, score in choice.curve:
         metric = ScanMetric(grid)
         metric.update(torch.where(occupancy >= threshold, 4, FREE).to(torch.uint8), frames)
-        assert metric.compute()["lidar/scan:iou"] == pytest.approx(score), threshold
-    assert choice.criterion == "lidar/scan:iou"
+        scores = metric.compute()
+        wanted = scores["lidar/scan:hit_recall"] - scores["lidar/scan:free_violation"]
+        assert wanted == pytest.approx(score), threshold
+    assert choice.criterion == "lidar/scan:hit_recall_less_free_violation"
     assert choice.score == max(score for _, score in choice.curve)
 
 
