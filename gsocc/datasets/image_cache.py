@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from gsocc.datasets.images import read_image
+from gsocc.datasets.images import BadImageError, read_image
 from gsocc.datasets.index import SurroundIndex
 from gsocc.errors import DataError
 from gsocc.files import atomic_write_bytes
@@ -64,7 +64,12 @@ def read_cached_image(root: Path, cache: Path, image_file: str, size: Size) -> U
     problem = _problem(path, root / image_file)
     if problem:
         raise DataError(f"{path}: {problem}; write them: gsocc index ddad ROOT --cache {size[0]}x{size[1]}")
-    return read_image(path, size, size, origin="its folder says; remove it and write it again")
+    try:
+        return read_image(path, size, size)
+    except BadImageError:
+        raise
+    except DataError as error:
+        raise DataError(f"{path}: the copy has another size than its folder says; remove and write it again") from error
 
 
 def stale_copies(index: SurroundIndex, root: Path, cache: Path) -> dict[Size, tuple[int, int]]:

@@ -46,12 +46,7 @@ def scale_intrinsics(
 
 
 def read_image(
-    path: Path,
-    image_size: tuple[int, int],
-    target_size: tuple[int, int],
-    crop: Crop | None = None,
-    *,
-    origin: str = "the tables say; images and tables must come from the same data set",
+    path: Path, image_size: tuple[int, int], target_size: tuple[int, int], crop: Crop | None = None
 ) -> UInt8[np.ndarray, "H W 3"]:
     """Read an RGB image, cropped and then resized.
 
@@ -64,7 +59,6 @@ def read_image(
         image_size: (H, W) that the file must have.
         target_size: (H, W) of the result.
         crop: What is cut out of the stored image before the resize.
-        origin: Who says so, and what to do where the file is of another size, for the message.
 
     Raises:
         BadImageError: Where the file is empty, cut short or no image.
@@ -84,7 +78,8 @@ def read_image(
     found = image.shape[:2] if factor == 1 else _jpeg_size(data)
     if found != tuple(image_size):
         raise DataError(
-            f"{path}: got an image of {found[0]}x{found[1]}, expected {image_size[0]}x{image_size[1]} (HxW) as {origin}"
+            f"{path}: expected an image of {image_size[0]}x{image_size[1]} (HxW) as the tables say, "
+            f"got {found[0]}x{found[1]}; images and tables must come from the same data set"
         )
     top, left, height, width = (n // factor for n in area)
     image = resize(image[top : top + height, left : left + width], target_size)
