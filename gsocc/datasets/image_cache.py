@@ -45,7 +45,9 @@ def write_image_cache(index: SurroundIndex, root: Path, cache: Path, size: Size,
         return sum(track(written, label="resizing images", unit="images", total=len(names)))
 
 
-def read_cached_image(root: Path, cache: Path, image_file: str, size: Size) -> UInt8[np.ndarray, "H W 3"]:
+def read_cached_image(
+    root: Path, cache: Path, image_file: str, size: Size, dataset: str = "ddad"
+) -> UInt8[np.ndarray, "H W 3"]:
     """Read the copy of an image: what `read_image` made of it.
 
     The image itself may be gone; where it is there, its copy must not be older.
@@ -55,6 +57,7 @@ def read_cached_image(root: Path, cache: Path, image_file: str, size: Size) -> U
         cache: Folder of the copies, of all sizes.
         image_file: Path of the image below the root.
         size: (H, W) of the copies.
+        dataset: Name of the data set, for messages.
 
     Raises:
         BadImageError: Where the copy cannot be decoded whole.
@@ -63,7 +66,7 @@ def read_cached_image(root: Path, cache: Path, image_file: str, size: Size) -> U
     path = copy_path(cache, image_file, size)
     problem = _problem(path, root / image_file)
     if problem:
-        raise DataError(f"{path}: {problem}; write them: gsocc index ddad ROOT --cache {size[0]}x{size[1]}")
+        raise DataError(f"{path}: {problem}; write them: gsocc index {dataset} ROOT --cache {size[0]}x{size[1]}")
     try:
         return read_image(path, size, size)
     except BadImageError:

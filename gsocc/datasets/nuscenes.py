@@ -289,7 +289,8 @@ class NuScenesDataset(Dataset[SurroundSample]):
 
     def _read_image(self, image: int) -> UInt8[np.ndarray, "H W 3"]:
         if self.image_cache is not None:
-            return read_cached_image(self.root, self.image_cache, self._image_file(image), self.image_size)
+            name, dataset = self._image_file(image), self.index.source.dataset
+            return read_cached_image(self.root, self.image_cache, name, self.image_size, dataset)
         return read_image(self._image_path(image), self._size(image), self.image_size, self.crop)
 
     def _network_images(self, images: Float[Tensor, "V 3 H W"], number: int) -> Float[Tensor, "V 3 H W"]:

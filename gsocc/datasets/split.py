@@ -29,7 +29,7 @@ class SurroundDataConfig(Config):
     train_tokens: Path | None = None  # file with one key-frame token per line, to restrict a split
     val_tokens: Path | None = None
     image_size: Size = (384, 640)
-    image_cache: Path | None = None  # copies at image_size that `gsocc index ddad --cache` wrote
+    image_cache: Path | None = None  # copies at image_size that `gsocc index DATASET --cache` wrote
     neighbours: Literal["sweeps", "keyframes"] = "sweeps"
     min_travel_m: float = Field(default=0.0, ge=0)  # train on key frames that move this far to their neighbours
     color_jitter: float = Field(default=0.5, ge=0, le=1)  # probability per sample

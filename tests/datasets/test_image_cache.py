@@ -11,6 +11,7 @@ from gsocc.app.commands import index
 from gsocc.datasets.ddad import DdadDataset
 from gsocc.datasets.ddad_health import inspect_ddad
 from gsocc.datasets.images import BadImageError
+from gsocc.datasets.nuscenes import NuScenesDataset
 from gsocc.datasets.split import SurroundDataConfig, open_split
 from gsocc.errors import DataError, UserError
 
@@ -86,3 +87,15 @@ def test_copies_that_are_missing_damaged_or_of_another_size_are_named(tmp_path: 
         DdadDataset(root=root, split="train", image_size=SMALL, image_cache=cache, crop=(0, 0, 4, 6))
     with pytest.raises(UserError, match="--cache: expected HxW"):
         index.ddad(root, cache="small")
+
+
+def test_copies_of_nuscenes_give_the_same_samples(mini_root: Path, tmp_path: Path) -> None:
+    """The same flag for every data set; the message names the data set's own command."""
+    index.nuscenes(mini_root, out=tmp_path / "index.npz", cache="12x20", cache_folder=tmp_path / "copies")
+    options = {"root": mini_root, "index": tmp_path / "index.npz", "split": "val"}
+    plain, copied = (
+        NuScenesDataset(**options, image_size=(12, 20), image_cache=cache)[0] for cache in (None, tmp_path / "copies")
+    )
+    np.testing.assert_array_equal(plain.images, copied.images)
+    with pytest.raises(DataError, match=r"write them: gsocc index nuscenes ROOT --cache 6x10"):
+        NuScenesDataset(**options, image_size=(6, 10), image_cache=tmp_path / "copies")[0]

@@ -5,6 +5,11 @@ from typing import Annotated
 
 import typer
 
+_Cache = Annotated[
+    str | None, typer.Option(metavar="HxW", help="Also write resized copies of all images, for data.image_cache.")
+]
+_CacheFolder = Annotated[Path | None, typer.Option(help="Where they go; ROOT/image_cache by default.")]
+
 
 def nuscenes(
     root: Annotated[Path, typer.Argument(help="Folder that holds samples/, sweeps/, maps/ and the tables.")],
@@ -18,16 +23,21 @@ def nuscenes(
     reach: Annotated[
         int, typer.Option(min=1, max=2, help="Images before and after each key frame; 2 for auxiliary views.")
     ] = 1,
+    cache: _Cache = None,
+    cache_folder: _CacheFolder = None,
 ) -> None:
     """Read the tables of a nuScenes root with the official devkit and write the index."""
+    from gsocc.app.commands.sizes import parse_size
     from gsocc.datasets.nuscenes_index import PARTS, build_index
 
     parts = [part for part in PARTS if part in (skip or [])]
     unknown = sorted(set(skip or []) - set(PARTS))
     if unknown:
         raise typer.BadParameter(f"expected any of {', '.join(PARTS)}, got {', '.join(unknown)}", param_hint="--skip")
+    size = None if cache is None else parse_size(cache, "--cache")
     path = build_index(root, version, out, skip=parts, reach=reach)
     _show(path)
+    _write_copies(path, root, size, cache_folder)
 
 
 def ddad(
@@ -40,16 +50,12 @@ def ddad(
         list[str] | None,
         typer.Option(help="A camera, instead of DDAD's six; repeat it counter-clockwise from the front."),
     ] = None,
-    cache: Annotated[
-        str | None, typer.Option(metavar="HxW", help="Also write resized copies of all images, for data.image_cache.")
-    ] = None,
-    cache_folder: Annotated[Path | None, typer.Option(help="Where they go; ROOT/image_cache by default.")] = None,
+    cache: _Cache = None,
+    cache_folder: _CacheFolder = None,
 ) -> None:
     """Read the scenes of DDAD and write the index; samples that lack a sensor are left out."""
     from gsocc.app.commands.sizes import parse_size
     from gsocc.datasets.ddad_index import CAMERAS, PARTS, build_index
-    from gsocc.datasets.image_cache import write_image_cache
-    from gsocc.datasets.index import read_index
 
     unknown = sorted(set(skip or []) - set(PARTS))
     if unknown:
@@ -57,11 +63,7 @@ def ddad(
     size = None if cache is None else parse_size(cache, "--cache")
     path = build_index(root, out, cameras=camera or CAMERAS, skip=skip or [])
     _show(path)
-    if size is not None:
-        folder = root if root.is_dir() else root.parent
-        copies = cache_folder or folder / "image_cache"
-        count = write_image_cache(read_index(path), folder, copies, size)
-        typer.echo(f"{copies}: {count} images written at {size[0]}x{size[1]}")
+    _write_copies(path, root if root.is_dir() else root.parent, size, cache_folder)
 
 
 def rig(
@@ -70,24 +72,29 @@ def rig(
     undistort: Annotated[
         bool, typer.Option("--undistort", help="Write straightened copies of images of bent lenses, and index those.")
     ] = False,
-    cache: Annotated[
-        str | None, typer.Option(metavar="HxW", help="Also write resized copies of all images, for data.image_cache.")
-    ] = None,
-    cache_folder: Annotated[Path | None, typer.Option(help="Where they go; ROOT/image_cache by default.")] = None,
+    cache: _Cache = None,
+    cache_folder: _CacheFolder = None,
 ) -> None:
     """Read the rig file of a folder of images, match its cameras in time, and write the index."""
     from gsocc.app.commands.sizes import parse_size
-    from gsocc.datasets.image_cache import write_image_cache
-    from gsocc.datasets.index import read_index
     from gsocc.datasets.rig_index import build_index
 
     size = None if cache is None else parse_size(cache, "--cache")
     path = build_index(root, out, undistort=undistort)
     _show(path)
-    if size is not None:
-        copies = cache_folder or root / "image_cache"
-        count = write_image_cache(read_index(path), root, copies, size)
-        typer.echo(f"{copies}: {count} images written at {size[0]}x{size[1]}")
+    _write_copies(path, root, size, cache_folder)
+
+
+def _write_copies(index: Path, root: Path, size: tuple[int, int] | None, folder: Path | None) -> None:
+    """Write resized copies of the images of an index, where a size is given, and say so."""
+    if size is None:
+        return
+    from gsocc.datasets.image_cache import write_image_cache
+    from gsocc.datasets.index import read_index
+
+    copies = folder or root / "image_cache"
+    count = write_image_cache(read_index(index), root, copies, size)
+    typer.echo(f"{copies}: {count} images written at {size[0]}x{size[1]}")
 
 
 def _show(path: Path) -> None:
