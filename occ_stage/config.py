@@ -106,6 +106,8 @@ class RendererConfig(Config):
         scale_m: Standard deviation in metres, the same along all axes; splats. None takes `scale_fraction`.
         scale_tiers: With `scale_m`: pairs (distance from the ego origin in metres, factor); of those whose distance is
             exceeded the last counts. Without: "voxel" makes Gaussians of a contracted grid grow with their voxels.
+        floor_m: Height in the ego frame below which voxel centres are free, whatever the network says. A contracted
+            grid goes on below the road without end; what light passes the road there reads as far away.
         ray_rule: How volume renderers turn the field into weights: "exponential", or OccNeRF's "saturating_logits"; of
             "saturating_sum" probabilities are interpolated instead of their logits.
         rest_at_last: Of the latter two: the last sample stops what is left of a ray.
@@ -117,6 +119,7 @@ class RendererConfig(Config):
     scale_fraction: Vec3 = (0.5, 0.5, 0.5)
     scale_m: float | None = Field(default=None, gt=0)
     scale_tiers: tuple[tuple[float, float], ...] | Literal["voxel"] = ()
+    floor_m: float | None = None
     ray_rule: Literal["exponential", "saturating_sum", "saturating_logits"] = "exponential"
     rest_at_last: bool = False
     options: dict[str, float | int | str | bool] = Field(default_factory=dict)

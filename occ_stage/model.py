@@ -29,6 +29,7 @@ from occ_stage.config import ModelConfig, ObjectiveConfig, OccConfig, RendererCo
 RELEASED_DEPTH_LIMITS_M = (0.1, 80.0)  # of GaussianOcc's splats
 _FLOW_CHANNELS = 3  # outputs of its head for flow
 _BACKGROUND = 3  # numbers that its rasteriser is given as background
+_SURELY_FREE = 20.0  # logit whose opacity no renderer draws
 _UNKNOWN_CLASS = OCC3D_ID["others"]  # what an occupied voxel is to a network without classes
 
 
@@ -96,6 +97,7 @@ class FieldRenderer:
         self.size = config.size
         self.splats = config.name.startswith("splat")
         self.scale_fraction, self.scale_m, self.tiers = config.scale_fraction, config.scale_m, config.scale_tiers
+        self.floor_m = config.floor_m
         self.draw_free, self.last_channel, self.inverted = draw_free, last_channel, inverted
         self.depth_limits_m = depth_limits_m
         self.ray_rule: Exponential | SaturatingSum | SaturatingLogits = EXPONENTIAL
@@ -105,8 +107,11 @@ class FieldRenderer:
         self.renderer = build_renderer(config.name, **{**config.options, **options})
 
     def field(self, grid: VoxelGrid | ContractedGrid, logits: Float[Tensor, "B L X Y Z"]) -> OccupancyField:
-        """Return what the network's output stands for."""
+        """Return what the network's output stands for; below the run's floor all is free."""
         free_logits = logits[:, -1] if self.last_channel == "free" else -logits[:, -1]
+        if self.floor_m is not None:
+            below = grid.centers_m(logits.device)[..., 2] < self.floor_m
+            free_logits = free_logits.masked_fill(below, _SURELY_FREE)
         return OccupancyField(grid, free_logits, logits if self.draw_free else logits[:, :-1], self.ray_rule)
 
     def drawn_field(self, field: OccupancyField) -> OccupancyField:

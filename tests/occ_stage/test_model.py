@@ -4,9 +4,9 @@ import torch
 
 from gsocc.fields.occupancy import OccupancyField
 from gsocc.labels import FREE, OCC3D_ID
-from gsocc.structures import OCC3D_GRID, RenderOutput, VoxelGrid
-from occ_stage.config import ObjectiveConfig
-from occ_stage.model import occ3d_prediction, rendered_depth, rendered_labels, threshold_labels
+from gsocc.structures import OCC3D_GRID, ContractedGrid, RenderOutput, VoxelGrid
+from occ_stage.config import ObjectiveConfig, RendererConfig
+from occ_stage.model import FieldRenderer, occ3d_prediction, rendered_depth, rendered_labels, threshold_labels
 
 COARSE = VoxelGrid((-40.0, -40.0, -1.0), (100, 100, 16), (0.8, 0.8, 0.4))
 IDS = [OCC3D_ID["car"], OCC3D_ID["manmade"]]
@@ -41,6 +41,23 @@ def test_the_lattice_outside_the_field_is_free() -> None:
     field = OccupancyField.from_logits(small, torch.full((1, 3, 20, 20, 16), -20.0))
     occupancy, classes = occ3d_prediction(field, IDS, "nearest")
     assert threshold_labels(occupancy, classes, 0.5).ne(FREE).sum().item() == 20 * 20 * 16
+
+
+def test_below_the_floor_all_is_free_and_above_it_nothing_changes() -> None:
+    """Solid everywhere, a floor at -1 m: centres below it are free to what renderers and the lattice see."""
+    grid = ContractedGrid((-8.0, -8.0, -1.0), (8.0, 8.0, 3.0), (12, 12, 8), 0.5)
+    logits = torch.full((1, 3, *grid.shape), -4.0, requires_grad=True)
+    config = RendererConfig(name="splat_cpu", size=(12, 20), floor_m=-1.0)
+    field = FieldRenderer(config).field(grid, logits)
+    below = grid.centers_m()[..., 2] < -1.0
+    assert below.any() and not below.all()
+    assert field.occupancy()[0, below].max() < 1 / 255
+    torch.testing.assert_close(
+        field.occupancy()[0, ~below], torch.sigmoid(torch.tensor(4.0)).expand(int((~below).sum()))
+    )
+    field.occupancy().sum().backward()
+    assert logits.grad is not None
+    assert (logits.grad[0, 2, below] == 0).all() and (logits.grad[0, 2, ~below] != 0).all()
 
 
 def _output(opacity: float, features: list[float]) -> RenderOutput:
