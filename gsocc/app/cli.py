@@ -38,7 +38,7 @@ app = typer.Typer(
 _GROUPS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
     "doctor": (
         "Say what a machine or a data set lacks.",
-        {"env": doctor.env, "nuscenes": doctor.nuscenes, "ddad": doctor.ddad},
+        {"env": doctor.env, "nuscenes": doctor.nuscenes, "ddad": doctor.ddad, "rig": doctor.rig},
     ),
     "world": (
         "Write a synthetic world in a data set's own format.",

@@ -51,8 +51,30 @@ def ddad(
     _report(root, inspect_ddad(root, index, frames=frames))
 
 
-def _report(root: Path, findings: "list[Finding]") -> None:
-    """Show findings; exit with 1 where something required is missing."""
+def rig(
+    root: Annotated[Path, typer.Argument(help="Folder that holds rig.yaml.")],
+    index: Annotated[Path | None, typer.Option(help="Index file, where it does not lie in ROOT.")] = None,
+    frames: Annotated[int, typer.Option(min=1, help="Moments whose images are looked at, evenly spread.")] = 24,
+    split: Annotated[str, typer.Option(help="Of the rig file; all for every scene.")] = "all",
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder for ground.png and overlap.png; ROOT/doctor by default.")
+    ] = None,
+) -> None:
+    """Check a rig: files, axes, lenses, driving direction, what overlapping cameras share. Exits with 1 where wrong."""
+    from gsocc.app.rig_check.report import check_rig
+    from gsocc.datasets.rig_health import inspect_rig
+
+    findings, path = inspect_rig(root, index)
+    if path is not None:
+        report = check_rig(root, path, pictures or root / "doctor", split=split, frames=frames)
+        findings += report.findings
+        for picture in report.pictures:
+            typer.echo(f"wrote {picture}")
+    _report(root, findings, bad="wrong", mild="unclear")
+
+
+def _report(root: Path, findings: "list[Finding]", bad: str = "missing", mild: str = "absent") -> None:
+    """Show findings; exit with 1 where something required is missing, called `bad`; what is not required is `mild`."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
@@ -61,7 +83,7 @@ def _report(root: Path, findings: "list[Finding]") -> None:
     for heading in ("what", "state", "found", "what to do"):
         table.add_column(heading, overflow="fold")
     for finding in findings:
-        state = "[green]ok[/]" if finding.good else "[red]missing[/]" if finding.required else "[yellow]absent[/]"
+        state = "[green]ok[/]" if finding.good else f"[red]{bad}[/]" if finding.required else f"[yellow]{mild}[/]"
         table.add_row(finding.name, state, escape(finding.detail), escape(finding.fix))
     console = Console()
     console.print(table)
