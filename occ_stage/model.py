@@ -109,14 +109,20 @@ class FieldRenderer:
     def field(self, grid: VoxelGrid | ContractedGrid, logits: Float[Tensor, "B L X Y Z"]) -> OccupancyField:
         """Return what the network's output stands for; below the run's floor all is free."""
         free_logits = logits[:, -1] if self.last_channel == "free" else -logits[:, -1]
-        if self.floor_m is not None:
-            below = grid.centers_m(logits.device)[..., 2] < self.floor_m
-            free_logits = free_logits.masked_fill(below, _SURELY_FREE)
-        return OccupancyField(grid, free_logits, logits if self.draw_free else logits[:, :-1], self.ray_rule)
+        features = logits if self.draw_free else logits[:, :-1]
+        return OccupancyField(grid, self._with_floor(grid, free_logits), features, self.ray_rule)
+
+    def _with_floor(self, grid: VoxelGrid | ContractedGrid, free_logits: Tensor) -> Tensor:
+        if self.floor_m is None:
+            return free_logits
+        below = grid.centers_m(free_logits.device)[..., 2] < self.floor_m
+        return free_logits.masked_fill(below, _SURELY_FREE)
 
     def drawn_field(self, field: OccupancyField) -> OccupancyField:
         """Return the field whose opacity is drawn, and which regularisers see: the same, unless `inverted`."""
-        return replace(field, free_logits=-field.free_logits) if self.inverted else field
+        if not self.inverted:
+            return field
+        return replace(field, free_logits=self._with_floor(field.grid, -field.free_logits))
 
     def __call__(self, field: OccupancyField, rig: CameraRig, *, jitter: bool = False) -> RenderOutput:
         """Render into the cameras of `rig` at the run's render size.

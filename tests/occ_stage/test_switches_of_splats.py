@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from gsocc.app.benchmark.scenes import surround_rig
 from gsocc.config import ConfigError, load_config
+from gsocc.datasets.ddad import CAMERAS
+from gsocc.datasets.dgp_format import open_scene_dataset
 from gsocc.structures import RenderOutput, SurroundBatch
 from occ_stage.config import OccConfig
 from occ_stage.model import build_field_renderer, build_grid, build_model, stale_background
@@ -253,6 +255,10 @@ def test_a_solid_logit_is_drawn_as_its_opposite_and_scored_as_it_is() -> None:
     torch.testing.assert_close(drawn["off"], drawn["not"])
     torch.testing.assert_close(scored["on"], torch.sigmoid(logits[:, -1]))
     torch.testing.assert_close(scored["off"], torch.sigmoid(logits[:, -1]))
+    renderer = build_field_renderer(_config(*SOLID, "switches.inverted_opacity=true", "renderer.floor_m=0.5"))
+    field = renderer.field(build_grid(on), logits)
+    floored = renderer.gaussians(field).opacities[..., :2]  # below 0.6 m
+    assert floored.max() < 1e-4  # free, and not drawn either
     rays = _config(*SOLID, "switches.inverted_opacity=true", recipe="synthetic_volume")
     assert not build_field_renderer(rays).inverted
     assert not build_field_renderer(_config("switches.inverted_opacity=true")).inverted
@@ -345,3 +351,23 @@ def test_all_switches_of_the_preset_work_together(overrides: tuple[str, ...]) ->
     assert model.logits.grad is not None
     assert torch.isfinite(model.logits.grad).all()
     assert model.logits.grad[:, -1].any()
+
+
+def test_on_real_scenes_the_clamp_costs_even_exact_depth(real_data_root: Path) -> None:
+    """In scene_02 of the DDAD sample 2.1 % of the returns within 200 m lie beyond 80 m.
+
+    Depth that is exact and then clamped there has an AbsRel of 0.0041 at 200 m, of six cameras and three samples.
+    """
+    path = real_data_root / "ddad_scenes" / "test_scene" / "scene_dataset_v1.0.json"
+    if not path.is_file():
+        pytest.skip(f"no DDAD sample at {path}")
+    scene = next(one for one in open_scene_dataset(path, split="train").scenes if one.name == "scene_02")
+    beyond, errors = [], []
+    for sample in scene.samples:
+        for camera in CAMERAS:
+            depth_m = torch.from_numpy(sample.project_lidar_depth(camera, "LIDAR"))
+            scored = depth_m[(depth_m > 0.1) & (depth_m < 200)]
+            beyond.append((scored > 80).float().mean())
+            errors.append(((scored - scored.clamp(max=80.0)) / scored).mean())
+    assert torch.stack(beyond).mean().item() == pytest.approx(0.0205, abs=1e-4)
+    assert torch.stack(errors).mean().item() == pytest.approx(0.0041, abs=1e-4)

@@ -41,7 +41,7 @@ _RAYS = (
     "renderer.rest_at_last=true",
     "renderer.size=[16, 28]",
 )
-_DDAD = ("data.image_size=[48, 76]", "renderer.size=[24, 38]")
+_DDAD = ("data.image_size=[48, 76]", "renderer.size=[24, 38]", "objective.photo_levels=3")
 _FAR_GRID = "grid={kind: contracted, max_m: [40.0, 40.0, 5.4], shape: [60, 60, 12], voxel_m: null, lattice: cells}"
 BASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "splat": ("synthetic_splat.yaml", ()),
