@@ -216,3 +216,21 @@ def test_an_earlier_import_is_replaced_when_asked_and_nothing_else_ever(
     with pytest.raises(OutputError, match="exists and is no earlier import"):
         _import(_TINY, published, published, tiny_world, overwrite=True)
     assert (published / "encoder.pth").is_file()
+
+
+def test_a_checkpoint_trained_on_ddad_becomes_a_run_on_ddad(published: Path, tmp_path: Path) -> None:
+    """The same network; data, masks and limits of depth are those of the recipe for DDAD."""
+    command = ["import", "gaussianocc", str(published), "-o", str(tmp_path / "run"), "--dataset", "ddad"]
+    command += ["--voxels", "8x12x12", "--backbone", "resnet_tiny", "--pose-backbone", "resnet_tiny"]
+    for change in (*_SMALL, _ON_A_CPU):
+        command += ["--set", change]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert "gsocc eval ddad" in result.output
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert config["data"]["dataset"] == "ddad" and config["data"]["self_mask"]
+    assert config["objective"]["depth_range_m"] == [0.1, 200.0]
+    stage1 = yaml.safe_load((tmp_path / "run" / "stage1" / "config.yaml").read_text())
+    assert stage1["data"]["dataset"] == "ddad"
+    refused = CliRunner().invoke(app, [*command[:-1], _ON_A_CPU, "--dataset", "kitti"])
+    assert refused.exit_code != 0
