@@ -32,3 +32,5 @@ bench: setup
 	$(RENDER) --grid 24x300x300 --size 180x320 $(FEW) --json runs/bench/large_cpu.json --place "bench large cpu"
 	.venv/bin/gsocc bench eval --json runs/bench/eval_cpu.json --markdown docs/benchmarks.md
 	.venv/bin/gsocc bench train --device cpu --json runs/bench/train_cpu.json --markdown docs/benchmarks.md
+	.venv/bin/gsocc bench reader --json runs/bench/reader.json --markdown docs/benchmarks.md
+	.venv/bin/gsocc bench label-free --json runs/bench/label_free.json --markdown docs/metrics.md
