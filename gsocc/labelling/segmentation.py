@@ -62,9 +62,9 @@ class SegmentationLabeller:
         """Return ids of the label files for RGB images, -1 where there is no label."""
         inputs = self._processor(images=list(images), return_tensors="pt")
         pixels = inputs["pixel_values"].to(self._runner.device)
-        with self._runner.inference():
-            scores = self._scores(self._network(pixel_values=pixels))
         padded = (pixels.shape[-2], pixels.shape[-1])
+        with self._runner.inference():
+            scores = self._scores(self._network(pixel_values=pixels), padded)
         labels = []
         for number, image in enumerate(images):
             mask = inputs["pixel_mask"][number] > 0 if "pixel_mask" in inputs else None
@@ -77,14 +77,17 @@ class SegmentationLabeller:
             labels.append(raw.to(torch.int8).cpu().numpy())
         return labels
 
-    def _scores(self, outputs: Any) -> Float[Tensor, "B K h w"]:
-        """Return logits of classes; of a universal network what Mask2Former compares: sum over queries of p x mask."""
+    def _scores(self, outputs: Any, padded: Size) -> Float[Tensor, "B K h w"]:
+        """Return logits of classes; of a universal network what Mask2Former compares, at the size of its input.
+
+        That is the sum over queries of p(class) x mask (arXiv:2112.01527, section 3), masks enlarged as logits.
+        """
         if not self._is_universal:
             logits: Tensor = outputs.logits
             return logits.float()
         classes = outputs.class_queries_logits.float().softmax(-1)[..., :-1]  # the last one is "no object"
-        masks = outputs.masks_queries_logits.float().sigmoid()
-        return torch.einsum("bqk,bqhw->bkhw", classes, masks)
+        masks = F.interpolate(outputs.masks_queries_logits.float(), padded, mode="bilinear", align_corners=False)
+        return torch.einsum("bqk,bqhw->bkhw", classes, masks.sigmoid())
 
 
 def raw_ids(names: Sequence[str], config: SegmentationConfig) -> Int64[np.ndarray, " K"]:

@@ -23,6 +23,9 @@ def semantics(
     split: Annotated[str, typer.Option(help="Which key frames: train, val, ..., or all.")] = "all",
     tokens: Annotated[Path | None, typer.Option(help="File with one token per line, to restrict the split.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only so many images, to try a labeller.")] = None,
+    pictures: Annotated[
+        int, typer.Option(min=0, help="Also draw so many labelled images, evenly spread, into LABELS/pictures.")
+    ] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Also write files that are there.")] = False,
     overrides: Overrides = [],  # noqa: B006  typer copies it
     print_config: PrintConfig = False,
@@ -31,7 +34,8 @@ def semantics(
 
     Under torchrun the images are shared among the processes, each with a GPU of its own.
     """
-    from gsocc.command_line import resolve_run
+    from gsocc.app.label_pictures import draw_labels
+    from gsocc.config import load_config, to_yaml
     from gsocc.datasets.derived.label_targets import label_targets, labels_folder
     from gsocc.datasets.derived.layout import open_derived_index
     from gsocc.datasets.index import read_token_list
@@ -42,22 +46,26 @@ def semantics(
     from gsocc.labelling.running import choose_runner
     from gsocc.labelling.writing import LabelReport, unfinished, write_labels
 
-    run = resolve_run(LabelConfig, config, overrides, print_config)
-    if run is None:
+    run = load_config(config, LabelConfig, overrides)
+    if print_config:
+        typer.echo(to_yaml(run), nl=False)
         return
     labels_root = out or labels_folder(dataset, root)
     opened = open_derived_index(dataset, root, index, version)
-    targets = label_targets(opened, root, split, labels_root, read_token_list(tokens) if tokens else None)
+    listed = read_token_list(tokens) if tokens else None
+    targets = label_targets(opened, root, split, labels_root, listed)[:limit]
     if not overwrite:
         check_origin(labels_root, run)
     shard = (process_rank(), world_size())
-    wanted, kept = unfinished(targets[:limit], shard=shard, overwrite=overwrite)
+    wanted, kept = unfinished(targets, shard=shard, overwrite=overwrite)
     report = LabelReport()
     if wanted:
         labeller = build_labeller(run, choose_runner(run, local_rank()))
         if is_main_process():
             write_origin(labels_root, run)
         report = write_labels(labeller, wanted, batch_size=run.batch_size)
+    if pictures and is_main_process():
+        draw_labels(targets, labels_root / "pictures", pictures)
     _show(report, kept, labels_root)
 
 
