@@ -41,6 +41,9 @@ def test_a_source_that_is_no_source_is_named(root: Path, tmp_path: Path) -> None
         benchmark_reader(root, tmp_path, ["webp"], size=(4, 6), samples=1, workers=0)
     with pytest.raises(UserError, match="gsocc index ddad"):
         bench_reader.reader(tmp_path / "empty", workers=0)
+    (root / "000000/rgb/CAMERA_01/15569195900000000.png").unlink()
+    with pytest.raises(UserError, match=r"15569195900000000\.png: the image is missing"):
+        benchmark_reader(root, tmp_path / "out", ["jpeg"], size=(4, 6), samples=1, workers=0)
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from gsocc.app.benchmark.tables import Sheet, figure
 from gsocc.datasets.ddad import DdadDataset, build_index
 from gsocc.datasets.ddad_index import VERSION
 from gsocc.datasets.image_cache import copy_path, write_image_cache
+from gsocc.datasets.images import read_image
 from gsocc.datasets.index import ALL_SCENES, default_index_path, encode_names, open_index, read_index, save_index
 from gsocc.datasets.loader import make_loader
 from gsocc.datasets.world import write_ddad_world
@@ -142,10 +143,12 @@ def _recoded(path: Path, root: Path, out: Path, suffix: str) -> tuple[Path, Path
     if all(name.suffix == suffix for name in names):
         return root, path
     folder = out / suffix[1:]
-    for name in track(names, label=f"recoding images as {suffix[1:]}", unit="images"):
+    sizes = [(int(height), int(width)) for height, width in index.image_size.tolist()]
+    images = track(zip(names, sizes, strict=True), len(names), f"recoding images as {suffix[1:]}", "images")
+    for name, size in images:
         copy = folder / name.with_suffix(suffix)
         if not copy.is_file():
-            image = cv2.imread(str(root / name), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+            image = cv2.cvtColor(read_image(root / name, size, size), cv2.COLOR_RGB2BGR)
             options = [cv2.IMWRITE_JPEG_QUALITY, _QUALITY] if suffix == ".jpg" else []
             atomic_write_bytes(copy, cv2.imencode(suffix, image, options)[1].tobytes())
     files = encode_names([name.with_suffix(suffix).as_posix() for name in names])
