@@ -28,9 +28,9 @@ def test_every_source_is_read_timed_and_tabled(root: Path, tmp_path: Path, capsy
     rows = read_json(figures)["rows"]
     assert [row["source"] for row in rows] == ["jpeg", "png", "cache"]
     assert all(row["samples_per_s"] > 0 and row["samples"] == 4 for row in rows)
-    recoded = list((tmp_path / "out" / "jpg").rglob("*.jpg"))
+    recoded = list((tmp_path / "out" / "ddad" / "jpg").rglob("*.jpg"))
     assert len(recoded) == len(list(root.rglob("rgb/*/*.png"))) == 36
-    source = root / recoded[0].relative_to(tmp_path / "out" / "jpg").with_suffix(".png")
+    source = root / recoded[0].relative_to(tmp_path / "out" / "ddad" / "jpg").with_suffix(".png")
     np.testing.assert_allclose(cv2.imread(str(recoded[0])), cv2.imread(str(source)), atol=2)  # flat greys
     assert "| PNG | 0.00 | 4 |" in page.read_text()
     assert "resized copies" in capsys.readouterr().out

@@ -85,7 +85,7 @@ def benchmark_reader(
 
     Args:
         root: A DDAD root, whose images are of any format.
-        out: Folder for what is made of it: images of the other format, and resized copies.
+        out: Folder for what is made of it, in a folder of its name: images of the other format, and resized copies.
         sources: Keys of `SOURCES`.
         size: (H, W) of the samples' images.
         samples: How many are read from each source.
@@ -103,7 +103,8 @@ def benchmark_reader(
     if not path.is_file():
         raise DataError(f"{path}: there is no index; build it: gsocc index ddad {root} --out {path}")
     open_index(path, root)
-    return [_read(name, _open(name, path, root, out, size), samples, workers) for name in sources]
+    made = out / root.resolve().name
+    return [_read(name, _open(name, path, root, made, size), samples, workers) for name in sources]
 
 
 def reader_report(readings: Sequence[Reading], size: Size, workers: int) -> dict[str, Any]:
