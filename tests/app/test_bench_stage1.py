@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from gsocc.app.benchmark.stage1 import benchmark_stage1, markdown, orderings, summaries
 from gsocc.app.cli import app
 from gsocc.app.stage1_report import COLUMNS, Stage1Row, stage1_row
-from gsocc.app.stage1_runs import ABLATION, VARIANTS, stage1_config
+from gsocc.app.stage1_runs import ABLATION, BY_DATASET, VARIANTS, stage1_config
 from gsocc.errors import UserError
 
 
@@ -63,9 +63,12 @@ def test_every_variant_is_a_run_that_starts_where_it_is_told(name: str, tmp_path
     assert config.model.depth.flow == (name == "gsp_flow_depth")
 
 
-def test_the_parts_of_the_method_are_told_apart(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dataset", BY_DATASET)
+def test_the_parts_of_the_method_are_told_apart(dataset: str, tmp_path: Path) -> None:
     """Every two variants differ in what they train, not in name only."""
-    configs = [stage1_config(name, tmp_path).model_dump(exclude={"name"}) for name in VARIANTS]
+    named = [stage1_config(name, tmp_path, dataset=dataset) for name in BY_DATASET[dataset]]
+    assert {config.data.dataset for config in named} == {dataset}
+    configs = [config.model_dump(exclude={"name"}) for config in named]
     assert all(a != b for i, a in enumerate(configs) for b in configs[:i])
     assert set(ABLATION) <= set(VARIANTS)
 

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from gsocc.app.report import check_report, print_table, write_report
-from gsocc.app.stage1_report import COLUMNS, stage1_row
+from gsocc.app.stage1_report import COLUMNS, depth_protocol_of, stage1_row
 from gsocc.errors import DataError
 from gsocc.metrics.names import describe_protocol
 from gsocc.viewer.drawing import save_png
@@ -59,6 +59,26 @@ def _stage1_row(name: str, ratio: float) -> dict[str, Any]:
     metrics |= {"pose/0.1m:scale_ratio_median": ratio, "pose/0.1m:speed_correlation": float("nan")}
     metrics |= {"pose/0.1m:frames": 72.0, "pose/0.1m:moving_frames": 70.0}
     return stage1_row(name, 4.0, "geometric", metrics, steps=300, seconds_per_step=0.2)
+
+
+def test_depth_goes_under_the_protocol_of_its_data_set() -> None:
+    """DDAD is scored to 200 m, and once more without the own car; options of a protocol are not the protocol."""
+    metrics: dict[str, float | None] = {
+        "depth/ddad/200m/median:abs_rel": 0.3,
+        "depth/ddad/200m:abs_rel": 0.4,
+        "depth/ddad/200m/self_mask:abs_rel": 0.2,
+    }
+    assert depth_protocol_of(metrics) == "depth/ddad/200m"
+    assert depth_protocol_of([]) == "depth/nuscenes/80m"
+    row = stage1_row("gsp", None, "geometric", metrics)
+    found = [row[key] for key in ("depth_abs_rel", "depth_abs_rel_scaled", "depth_abs_rel_visible", "depth_ratio")]
+    assert found == [0.4, 0.3, 0.2, None]
+    report = _report()
+    report["systems"][0]["metrics"] = {"depth/ddad/200m:abs_rel": 0.4}
+    report["baselines"] = []
+    names = {name for _, name, _, _ in check_report(report).key_columns}
+    assert "depth/ddad/200m:a1" in names
+    assert not any("nuscenes" in name for name in names)
 
 
 class _Links(HTMLParser):

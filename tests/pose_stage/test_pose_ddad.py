@@ -14,9 +14,10 @@ from pose_stage.train import train
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "pose"
 
 
-def test_the_recipe_reaches_as_far_as_its_evaluation() -> None:
+@pytest.mark.parametrize("recipe", ["ddad.yaml", "ddad_synthetic.yaml"])
+def test_the_recipe_reaches_as_far_as_its_evaluation(recipe: str) -> None:
     """Depth is scored to 200 m: what the network can say and what rays follow must not end before."""
-    config = load_config(CONFIGS / "ddad.yaml", PoseRunConfig, [])
+    config = load_config(CONFIGS / recipe, PoseRunConfig, [])
     assert config.data.dataset == "ddad" and config.data.self_mask
     assert config.evaluation.max_depth_m == config.model.depth.max_depth_m == config.gsp.max_depth_m == 200.0
 
