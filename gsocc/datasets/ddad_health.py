@@ -113,7 +113,7 @@ def _derived(root: Path, index: SurroundIndex) -> list[Finding]:
     )
     sources: list[tuple[str, Iterable[Path], str]] = [
         ("self-occlusion masks", masks, f"gsocc label masks ddad {root}"),
-        ("semantic labels", labels, "put label files in ROOT/ddad_semantic/<scene>/<CAMERA> (see docs/data.md)"),
+        ("semantic labels", labels, f"gsocc label semantics ddad {root} -c CONFIG (see docs/labels.md)"),
     ]
     findings = []
     for name, paths, fix in sources:

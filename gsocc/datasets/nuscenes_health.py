@@ -119,7 +119,7 @@ def _labels(root: Path, index: SurroundIndex) -> list[Finding]:
     masks = (Path("self_masks") / f"{camera}_mask.png" for camera in CAMERAS)
     sources: list[tuple[str, Iterable[Path], str]] = [
         ("Occ3D labels", keyed, "download gts of Occ3D-nuScenes and unpack it as ROOT/gts (evaluation needs it)"),
-        ("semantic labels", semantics, "put label files in ROOT/nuscenes_semantic/samples/<CAM> (see docs/data.md)"),
+        ("semantic labels", semantics, f"gsocc label semantics nuscenes {root} -c CONFIG (see docs/labels.md)"),
         (
             "depth files",
             depth,

@@ -41,7 +41,8 @@ def read_semantic_labels(path: Path, image_size: tuple[int, int], unlabelled: in
         raw = np.fromfile(path, dtype=np.int8)
     except FileNotFoundError as error:
         raise DataError(
-            f"{path}: no semantic labels for this image; expected raw int8 files named after the images"
+            f"{path}: no semantic labels for this image; expected raw int8 files named after the images, "
+            "which gsocc label semantics makes (docs/labels.md)"
         ) from error
     height, width = image_size
     if raw.size != height * width:

@@ -133,6 +133,47 @@ def test_what_padding_added_to_an_image_is_cut_off(tmp_path: Path) -> None:
         assert len(np.unique(labels)) > 1
 
 
+def upernet(folder: Path) -> None:
+    from transformers import SwinConfig, UperNetConfig, UperNetForSemanticSegmentation
+
+    backbone = SwinConfig(
+        image_size=64, embed_dim=8, depths=[1] * 4, num_heads=[1] * 4, window_size=4, out_indices=[1, 2, 3, 4]
+    )
+    config = UperNetConfig(
+        backbone_config=backbone, hidden_size=16, auxiliary_in_channels=32, auxiliary_channels=16,
+        id2label={0: "car", 1: "road", 2: "train"},
+    )  # fmt: skip
+    UperNetForSemanticSegmentation(config).save_pretrained(folder)
+    write_processor(folder, "SegformerImageProcessor", size={"height": 64, "width": 96})
+
+
+def maskformer(folder: Path) -> None:
+    from transformers import DetrConfig, MaskFormerConfig, MaskFormerForInstanceSegmentation, SwinConfig
+
+    backbone = SwinConfig(
+        image_size=64, embed_dim=8, depths=[1] * 4, num_heads=[1] * 4, window_size=4, out_indices=[1, 2, 3, 4]
+    )
+    detr = DetrConfig(
+        d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
+        encoder_ffn_dim=16, decoder_ffn_dim=16, num_queries=5,
+    )  # fmt: skip
+    config = MaskFormerConfig(
+        backbone_config=backbone, decoder_config=detr, fpn_feature_size=32, mask_feature_size=32,
+        id2label={0: "car", 1: "road", 2: "train"},
+    )  # fmt: skip
+    MaskFormerForInstanceSegmentation(config).save_pretrained(folder)
+    write_processor(folder, "MaskFormerImageProcessor", size={"height": 64, "width": 96}, size_divisor=32)
+
+
+@pytest.mark.parametrize("write", [upernet, maskformer], ids=lambda write: write.__name__)
+def test_other_kinds_of_networks_label_too(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    torch.manual_seed(0)
+    write(tmp_path)
+    for labels in build(tmp_path).label([red_left_of(40), red_left_of(20)]):
+        assert labels.shape == (48, 80) and labels.dtype == np.int8
+        assert set(np.unique(labels)) <= {-1, 1, 2}
+
+
 def test_a_network_without_the_needed_weights_is_refused(copied: Path) -> None:
     """Transformers would draw them at random and only warn."""
     from safetensors.torch import load_file, save_file
