@@ -6,6 +6,7 @@ import cv2
 import dgp_files
 import numpy as np
 import pytest
+import typer
 
 from gsocc.app.commands import index, label
 from gsocc.datasets.ddad import DdadDataset
@@ -85,6 +86,25 @@ def test_masks_drawn_by_hand_stay(root: Path, capsys: pytest.CaptureFixture[str]
     assert overlap(hidden(root / "mask", "CAMERA_05"), bonnet("CAMERA_05")) > 0.95
 
 
+def test_a_mask_drawn_by_hand_can_be_given_to_other_scenes(root: Path, mini_root: Path) -> None:
+    """Of the same vehicle; nuScenes has one mask for all scenes, and there nothing can be copied."""
+    label.masks("ddad", root, workers=0)
+    drawn = np.zeros(SIZE, dtype=np.uint8)
+    drawn[30:] = 255
+    cv2.imwrite(str(root / "mask/CAMERA_01/000000/mask.png"), drawn)
+    label.masks("ddad", root, like="000000", scene=["000001"])
+    np.testing.assert_array_equal(hidden(root / "mask", "CAMERA_01", "000001"), drawn > 0)
+    with pytest.raises(typer.BadParameter, match="say by --scene"):
+        label.masks("ddad", root, like="000000")
+    with pytest.raises(DataError, match="no scene 7"):
+        label.masks("ddad", root, like="7", scene=["000001"])
+    cv2.imwrite(str(root / "mask/CAMERA_01/000000/mask.png"), drawn[:20])
+    with pytest.raises(UserError, match="expected the same vehicle and cameras"):
+        label.masks("ddad", root, like="000000", scene=["000001"])
+    with pytest.raises(UserError, match="one mask per camera for all scenes"):
+        label.masks("nuscenes", mini_root, like="scene-0061", scene=["scene-0103"])
+
+
 def test_a_scene_that_stands_has_the_mask_of_the_others(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A parked vehicle shows a steady world, which is no bonnet; where all stand, there is nothing to go by."""
     opened = open_derived_index("ddad", root)
@@ -150,7 +170,7 @@ def test_masks_of_the_synthetic_world_are_the_exact_ones(tmp_path: Path) -> None
     from gsocc.datasets.world import write_ddad_world
 
     world = write_ddad_world(
-        tmp_path / "world", scenes=1, val_scenes=0, frames=20, image_size=(152, 242), seed=3, workers=1
+        tmp_path / "world", scenes=1, val_scenes=0, frames=16, image_size=(152, 242), seed=3, workers=1
     )
     index.ddad(world)
     label.masks("ddad", world, workers=0)

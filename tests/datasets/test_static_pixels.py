@@ -59,9 +59,12 @@ def test_a_camera_that_sees_no_vehicle_has_an_empty_mask() -> None:
     assert not find_static_region(as_bytes(images), LOOKS_DOWN, StaticRule()).own.any()
 
 
-@pytest.mark.parametrize("disturbance", ["noise", "gain", "mirror", "glint"])
+@pytest.mark.parametrize("disturbance", ["noise", "gain", "mirror", "glint", "panel"])
 def test_what_cameras_and_paint_do_is_borne(disturbance: str) -> None:
-    """Noise of 5 grey levels; exposure that changes by a tenth; paint that mirrors 5 % of the world; a bright glint."""
+    """Noise of 5 grey levels; exposure that changes by a tenth; paint that mirrors 5 % of the world; a bright glint.
+
+    And a panel below a steady rim that mirrors half of the sky.
+    """
     rng, own, images = np.random.default_rng(1), bonnet(), drive(bonnet())
     if disturbance == "noise":
         images = images + rng.normal(0, 5, images.shape)
@@ -69,6 +72,8 @@ def test_what_cameras_and_paint_do_is_borne(disturbance: str) -> None:
         images = images * rng.uniform(0.9, 1.1, (len(images), 1, 1, 1))
     elif disturbance == "mirror":
         images[:, own] = 0.95 * images[:, own] + 0.05 * images[:, ::-1][:, own]
+    elif disturbance == "panel":
+        images[:, 52:, 30:50] = 0.5 * images[:, 52:, 30:50] + 0.5 * images[:, 8:0:-1, 30:50]
     else:
         images[::2, 50:54, 38:43] = 255
     found = find_static_region(as_bytes(images), LOOKS_DOWN, StaticRule())

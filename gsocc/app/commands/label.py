@@ -52,9 +52,12 @@ def masks(
     version: Annotated[str | None, typer.Option(help="Which index of nuScenes, where ROOT has several.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the masks; where the reader looks by default.")] = None,
     scene: Annotated[list[str] | None, typer.Option(help="A scene, instead of all. May be repeated.")] = None,
+    like: Annotated[
+        str | None, typer.Option(help="Give the scenes of --scene the masks of this one, instead of estimating them.")
+    ] = None,
     frames: Annotated[int, typer.Option(help="Images of each camera that a scene is judged by, at most.")] = 48,
     least_frames: Annotated[int, typer.Option(help="A scene with fewer from places that differ says nothing.")] = 8,
-    step: Annotated[float, typer.Option(help="How far the vehicle moves between two of them, in metres.")] = 0.5,
+    step: Annotated[float, typer.Option(help="How far the vehicle moves between two of them, in metres.")] = 0.25,
     steadiness: Annotated[
         float, typer.Option(help="Largest share of what the world varies by that is steady; paint mirrors it.")
     ] = 0.35,
@@ -71,7 +74,7 @@ def masks(
     from gsocc.app.mask_tables import show_overlap
     from gsocc.datasets.derived.layout import layout_of, open_derived_index
     from gsocc.datasets.derived.mask_pictures import write_mask_pictures
-    from gsocc.datasets.derived.masks import MaskOptions, make_masks, pick_scenes
+    from gsocc.datasets.derived.masks import MaskOptions, copy_masks, make_masks, pick_scenes
     from gsocc.datasets.derived.static_pixels import StaticRule
 
     options = MaskOptions(
@@ -84,7 +87,12 @@ def masks(
     opened = open_derived_index(dataset, root, index, version)
     scenes = pick_scenes(opened, scene)
     folder = out or root / layout_of(dataset).mask_folder
-    report = make_masks(opened, root, folder, scenes, options, workers=workers, overwrite=overwrite)
+    if like is not None:
+        if not scene:
+            raise typer.BadParameter("say by --scene which scenes get its masks", param_hint="--like")
+        report = copy_masks(opened, folder, pick_scenes(opened, [like])[0], scenes)
+    else:
+        report = make_masks(opened, root, folder, scenes, options, workers=workers, overwrite=overwrite)
     sheets = write_mask_pictures(opened, root, folder, scenes, pictures or folder.with_name(f"{folder.name}_pictures"))
     typer.echo(f"{folder}: {report.written} masks written, {report.kept} were there")
     if report.silent:

@@ -35,7 +35,7 @@ class MaskOptions:
 
     frames: int = 48
     least_frames: int = 8
-    step_m: float = 0.5
+    step_m: float = 0.25
     margin_px: int = 0
     rule: StaticRule = field(default_factory=StaticRule)
 
@@ -142,6 +142,32 @@ def make_masks(
     elif silent:
         _borrow(writer, [scene for scene in scenes if scene not in set(silent)], silent)
     return MaskReport(writer.written, writer.count(scenes) - writer.written, tuple(silent))
+
+
+def copy_masks(index: SurroundIndex, out: Path, source: str, scenes: Sequence[str]) -> MaskReport:
+    """Give scenes the masks of another scene, which may be drawn by hand: that of the same vehicle, same cameras.
+
+    Raises:
+        UserError: Where the data set has one mask for all scenes, or the images differ in size.
+        DataError: Where the other scene has no masks.
+        OutputError: Where a file cannot be written.
+    """
+    writer = _Writer(index, out, 0)
+    if not writer.layout.mask_per_scene:
+        raise UserError(f"--like: {index.source.dataset} has one mask per camera for all scenes; there is none to copy")
+    own = [read_mask(path, writer.layout) for path in writer.paths(source)]
+    others = [scene for scene in scenes if scene != source]
+    for scene in others:
+        row = np.flatnonzero(index.scene_names[index.sample_scene] == scene.encode())[0]
+        sizes = index.image_size[index.key_image[row]].tolist()
+        if sizes != [list(region.shape) for region in own]:
+            raise UserError(
+                f"--like {source}: its masks are of (H, W) {[region.shape for region in own]}, the images of scene "
+                f"{scene} of {sizes}; expected the same vehicle and cameras"
+            )
+    for scene in others:
+        writer.write(scene, own)
+    return MaskReport(writer.written, writer.count(scenes) - writer.written, ())
 
 
 def read_mask(path: Path, layout: DerivedLayout) -> Bool[np.ndarray, "H W"]:

@@ -80,7 +80,7 @@ def find_static_region(
     eligible = looks_down | (middle.mean(-1) < rule.dark * float(np.median(middle.mean(-1)[moving])))
     most = max(floor, rule.share_of_world * float(np.median(spread[world])))
     threshold, own = _stable_region(spread, eligible, floor, most, rule.least_share)
-    own = _fill_holes(own)
+    own = _fill_holes(_filled_down(own))
     if rule.snap_px > 0:
         own = _snap(own, middle, rule.snap_px)
     return StaticEstimate(own, spread, middle, threshold)
@@ -178,6 +178,17 @@ def _regions_at_edge(steady: Bool[np.ndarray, "H W"], least_share: float) -> Boo
     keep &= stats[:, cv2.CC_STAT_AREA] >= least_share * steady.size
     keep[0] = False  # what is not steady
     return keep[labels]
+
+
+def _filled_down(own: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
+    """Add what lies below regions that reach the lower edge.
+
+    A camera on a vehicle that sees a part of it sees the vehicle further down too, nearer to itself: paint between a
+    steady rim and the edge of the image mirrors the world, but is no world.
+    """
+    _, labels = cv2.connectedComponents(own.astype(np.uint8), connectivity=4)
+    at_bottom = np.isin(labels, np.setdiff1d(labels[-1], [0]))
+    return own | np.logical_or.accumulate(at_bottom, axis=0)
 
 
 def _fill_holes(own: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
