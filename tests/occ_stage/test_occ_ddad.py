@@ -73,7 +73,7 @@ def test_the_recipe_at_full_size_says_what_the_release_says_and_renders_as_far_a
     assert (config.renderer.scale_m, config.renderer.scale_tiers) == (0.2, ((60.0, 4.0), (80.0, 8.0)))
     objective = config.objective
     assert (objective.semantic, objective.entropy, objective.total_variation) == (0.02, 0.1, 0.1)
-    assert objective.depth_range_m == (0.1, 200.0) and objective.far_m == 200.0
+    assert objective.depth_range_m == (0.1, 200.0)
     assert config.training.steps == 12 * (12_319 // 8)
     assert len(build_grid(config).shape) == 3 and build_grid(config).shape == (300, 300, 24)
 
