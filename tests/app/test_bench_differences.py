@@ -8,6 +8,7 @@ import pytest
 
 from gsocc.app.benchmark import differences
 from gsocc.app.benchmark.differences import (
+    CASES,
     MOTION,
     OTHER_NETWORK,
     SHOWN,
@@ -24,6 +25,8 @@ from gsocc.app.demo_datasets import NUSCENES
 from gsocc.datasets.nuscenes import NuScenesDataset
 from gsocc.errors import UserError
 from gsocc.labels import IGNORE
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "differences.md"
 
 
 def test_labels_get_gaps_and_all_else_stays(tiny_world: Path, tmp_path: Path) -> None:
@@ -87,6 +90,14 @@ def test_a_switch_that_makes_another_network_has_no_score_with_the_weights_of_th
     row = Difference("flow_channel_opacity", "splat, no labels", None, None, scores, None, scores)
     assert sheet([row], [], 10, 1).rows[0][2:5] == ("-", "-", "0.100 / - / 0.100")
     assert {"flow_channel_opacity"} == OTHER_NETWORK
+
+
+def test_the_table_of_the_page_has_what_was_measured_for_every_switch() -> None:
+    """One row or one remark each."""
+    found = read_sheet(PAGE, MARKS)
+    assert found is not None
+    assert {row[0] for row in found.rows} == set(CASES)
+    assert {remark.split(":")[0] for remark in found.remarks} == set(MOTION)
 
 
 def test_an_unknown_switch_is_named_with_those_there_are() -> None:

@@ -42,7 +42,10 @@ _RAYS = (
     "renderer.size=[16, 28]",
 )
 _DDAD = ("data.image_size=[48, 76]", "renderer.size=[24, 38]", "objective.photo_levels=3")
-_FAR_GRID = "grid={kind: contracted, max_m: [40.0, 40.0, 5.4], shape: [60, 60, 12], voxel_m: null, lattice: cells}"
+_FAR_GRID = (
+    "grid={kind: contracted, min_m: [-24.0, -24.0, -1.0], max_m: [24.0, 24.0, 3.0], shape: [60, 60, 12], "
+    "voxel_m: null, inner: 0.5, lattice: cells}"
+)
 BASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "splat": ("synthetic_splat.yaml", ()),
     "splat, labels missing": ("synthetic_splat.yaml", ()),  # on a copy of the world, see `world_with_gaps`
