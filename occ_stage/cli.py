@@ -103,6 +103,21 @@ def _require_dataset(checkpoint: Path, overrides: Sequence[str], wanted: str) ->
         raise UserError(f"{checkpoint}: the run reads {found}, not {wanted}; score it with gsocc eval {found}")
 
 
+def evaluate_rig(
+    checkpoint: Checkpoint,
+    overrides: Overrides = [],  # noqa: B006
+    out: Annotated[Path | None, typer.Option(help="Folder for metrics.json; default <run>/eval.")] = None,
+    predictions: Annotated[Path | None, typer.Option(help="Also write a prediction file per key frame here.")] = None,
+    baselines: Annotated[bool, typer.Option(help="Score the trivial predictors on the same frames too.")] = True,
+    protocol: Annotated[
+        str | None, typer.Option(help="Protocols to score in one pass, separated by commas; see docs/metrics.md.")
+    ] = None,
+) -> None:
+    """Score a stage-2 run on a rig of your own, by what there is: LiDAR, 2-D labels, occupancy of a synthetic world."""
+    _require_dataset(checkpoint, overrides, "rig")
+    _score(checkpoint, overrides, out, predictions, baselines, protocol)
+
+
 def evaluate_ddad(
     checkpoint: Checkpoint,
     overrides: Overrides = [],  # noqa: B006

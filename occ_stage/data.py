@@ -9,6 +9,7 @@ from torch import Tensor
 from gsocc.datasets.loader import batches_of_one, evenly_spread
 from gsocc.datasets.nuscenes import NuScenesDataset
 from gsocc.datasets.split import keep_moving, open_split
+from gsocc.errors import UserError
 from gsocc.labels import FREE, NUM_OCC3D_LABELS
 from gsocc.losses.semantic import class_weights_from_counts
 from occ_stage.config import OccConfig
@@ -50,10 +51,15 @@ def training_dataset(config: OccConfig, motion: MotionSource | None = None) -> N
         motion: Also decides which frames move; the data set's own poses then take no part.
 
     Raises:
-        UserError: Where no key frame moves as far as `data.min_travel_m` asks for.
+        UserError: Where no key frame moves as far as `data.min_travel_m` asks for, or the data have no poses.
     """
     parts = {"semantics"} if config.objective.semantic or config.objective.mask_sky else set()
     dataset = open_dataset(config, "train", parts=parts, frame_ids=_times(config), augment=True)
+    if motion is None and "poses" in dataset.index.source.skipped:
+        raise UserError(
+            f"pose.source: ground_truth, but {config.data.root} has no ego poses; train stage 1 on it, then set "
+            "pose.source: stage1 and pose.checkpoint, or name ego_poses in rig.yaml"
+        )
     if motion is None:
         return keep_moving(dataset, config.data)
     motion.require(dataset.tokens)

@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from gsocc.datasets.index import Part
 from gsocc.engine import is_main_process, process_group, seed_everything
 from gsocc.errors import UserError
 from gsocc.files import write_json
@@ -40,6 +41,11 @@ class Evaluation:
     protocols: tuple[str, ...] = ()
 
 
+_NEEDS_OF_PART: dict[Part, frozenset[Need]] = {
+    "lidar": frozenset({"lidar_depth", "lidar_depth_round", "key_frames", "scans"}),
+    "poses": frozenset({"key_frames", "scans"}),
+}
+
 FrameSink = Callable[[SurroundBatch, Frame, Tensor], None]
 
 
@@ -47,10 +53,22 @@ def default_protocols(config: OccConfig) -> tuple[str, ...]:
     """Return what a run is scored by unless told otherwise.
 
     Occupancy and depth, 2-D labels where it learns them; where the validation split has no 3-D labels, scores that need
-    none.
+    none, and where a rig has no LiDAR or no ego poses, what needs neither.
+
+    Raises:
+        UserError: Where nothing is left.
     """
     protocols = run_protocols(config.data.dataset, with_labels=has_labels(config))
-    return (*protocols, "semantics2d/rendered") if config.objective.semantic else protocols
+    skipped = validation_set(config, ()).index.source.skipped
+    absent = {need for part, needs in _NEEDS_OF_PART.items() if part in skipped for need in needs}
+    protocols = tuple(name for name in protocols if not needs_of((name,)) & absent)
+    protocols = (*protocols, "semantics2d/rendered") if config.objective.semantic else protocols
+    if not protocols:
+        raise UserError(
+            f"{config.data.root}: has no LiDAR, no 3-D and no 2-D labels to hold the run against; look at what "
+            "`gsocc predict occ` writes instead"
+        )
+    return protocols
 
 
 def choose_threshold(predictor: Predictor) -> ThresholdChoice:

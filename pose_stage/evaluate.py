@@ -61,7 +61,9 @@ def evaluate_model(
     device = default_device()
     model = model.eval().to(device)
     knows_depth = model.depth_net is not None  # a published pose network comes alone
-    frames = validation_frames(config, {"lidar_depth"} if knows_depth else ())
+    absent = validation_frames(config).index.source.skipped  # a rig may have neither LiDAR nor ego poses
+    scores_depth = knows_depth and "lidar" not in absent
+    frames = validation_frames(config, {"lidar_depth"} if scores_depth else ())
     indices = shard(evenly_spread(len(frames), config.evaluation.max_samples))
     protocol = f"depth/{config.data.dataset}/{config.evaluation.max_depth_m:g}m"
     depth = {
@@ -74,14 +76,13 @@ def evaluate_model(
     for index, batch in zip(indices, batches_of_one(with_flow(frames, config), indices, label), strict=True):
         batch = batch.to(device)
         depth_m, predicted = _predict(model, batch, names)
-        if depth_m is not None:
-            assert batch.lidar_depth_m is not None
+        if depth_m is not None and batch.lidar_depth_m is not None:
             depth[protocol].update(depth_m, batch.lidar_depth_m)
             if batch.valid_mask is not None:
                 visible = visible_depth(batch.lidar_depth_m, batch.valid_mask)
                 depth[f"{protocol}/self_mask"].update(depth_m, visible)
         true = ego_motion_of(batch.cam_motion[:, 1:], batch.cam_to_ego)
-        valid = batch.frame_valid[:, 1:, 0]
+        valid = batch.frame_valid[:, 1:, 0] & ("poses" not in absent)
         interval_s = torch.tensor([frames.intervals_s(index)[1:]], device=device)
         for name in names:
             motions[name].update(predicted[name], true, valid)
@@ -91,8 +92,8 @@ def evaluate_model(
                 panels / f"{batch.tokens[0]}.jpg", depth_panel(batch, depth_m[0].cpu().numpy(), frames.camera_names)
             )
     readouts = {name: motions[name].compute() | paths[name].compute() for name in names}
-    depths = {key: value for metric in depth.values() for key, value in _depth_scores(metric).items()}
-    depths = depths if knows_depth else {}
+    scored = depth.values() if scores_depth else ()
+    depths = {key: value for metric in scored for key, value in _depth_scores(metric).items()}
     chosen = config.model.pose.readout
     count = int(motions[chosen].compute()[metric_name(motions[chosen].protocol, "frames")])
     return Evaluation(readouts[chosen] | depths, readouts, paths[chosen].trajectories(), count, chosen)

@@ -59,7 +59,13 @@ _GROUPS: dict[str, tuple[str, dict[str, Callable[..., Any]]]] = {
     "train": ("Train a stage.", {"pose": train.pose, "occ": train.occ}),
     "eval": (
         "Score a trained network, or its prediction files.",
-        {"nuscenes": eval_.nuscenes, "ddad": eval_.ddad, "predictions": eval_.predictions, "pose": eval_.pose},
+        {
+            "nuscenes": eval_.nuscenes,
+            "ddad": eval_.ddad,
+            "rig": eval_.rig,
+            "predictions": eval_.predictions,
+            "pose": eval_.pose,
+        },
     ),
     "predict": ("Write prediction files.", {"occ": predict.occ, "pose": predict.pose}),
     "export": (

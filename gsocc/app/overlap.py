@@ -8,7 +8,8 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from gsocc.config import load_config
-from gsocc.datasets.index import ALL_SCENES
+from gsocc.datasets import build_dataset
+from gsocc.datasets.index import ALL_SCENES, find_index, read_index
 from gsocc.datasets.nuscenes import NuScenesDataset
 from gsocc.datasets.split import SurroundDataConfig
 from gsocc.errors import UserError
@@ -109,10 +110,16 @@ def _run_of(request: OverlapRequest) -> _Run:
 
 def _open(data: _Data, request: OverlapRequest) -> NuScenesDataset:
     index = data.index if request.index is None else request.index
-    return NuScenesDataset(
+    name = data.dataset
+    if request.config is None:
+        index = index or find_index(data.root)
+        name = read_index(index).source.dataset  # type: ignore[assignment]
+    chosen = {"version": data.version} if name == "nuscenes" and request.config is not None else {}
+    dataset = build_dataset(
+        name,
         root=data.root,
         index=index,
-        version=None if request.config is None else data.version,
+        **chosen,
         split=ALL_SCENES,
         tokens=None if request.token is None else [request.token],
         image_size=data.image_size if request.image_size is None else request.image_size,
@@ -120,6 +127,8 @@ def _open(data: _Data, request: OverlapRequest) -> NuScenesDataset:
         parts={"self_mask"} if data.self_mask or request.self_masks is not None else set(),
         self_mask_root=request.self_masks,
     )
+    assert isinstance(dataset, NuScenesDataset)  # what every data set here is built on
+    return dataset
 
 
 def _pictures(batch: SurroundBatch) -> np.ndarray:

@@ -113,6 +113,7 @@ PROTOCOLS: dict[str, Protocol] = {
         *_depth("nuscenes", "SurroundDepth, VFDepth, OccNeRF, GaussianOcc"),
         Protocol("semantics2d/rendered", ("pixels",), "this toolkit: did training on 2-D labels work"),
         *_depth("ddad", "SurroundDepth, VFDepth, GaussianOcc"),
+        *_depth("rig", "a rig of one's own"),
     ]
 }
 
