@@ -84,10 +84,10 @@ class GroundedSamLabeller:
     def detect(self, images: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> list[Boxes]:
         """Return the boxes of each RGB image, those of the highest score first."""
         inputs = self._detector_images(images=list(images), return_tensors="pt")
-        pixels = {key: inputs[key].to(self._runner.device) for key in ("pixel_values", "pixel_mask")}
+        pixels = {key: inputs[key].to(self._runner.device) for key in ("pixel_values", "pixel_mask") if key in inputs}
         found: list[list[Boxes]] = [[] for _ in images]
         for caption in self._captions:
-            tokens = {key: value.expand(len(images), -1) for key, value in caption.tokens.items()}
+            tokens = {k: v.to(self._runner.device).expand(len(images), -1) for k, v in caption.tokens.items()}
             with self._runner.inference():
                 outputs = self._detector(**pixels, **tokens)
             for number, image in enumerate(images):

@@ -46,6 +46,14 @@ def test_each_half_gets_the_class_of_its_colour(red_or_blue: Path) -> None:
     assert left.dtype == np.int8
 
 
+def test_mixed_precision_labels_alike(red_or_blue: Path) -> None:
+    """On the processor, where only a test asks for it; the winner's margin is far above the rounding of bfloat16."""
+    labeller = {"name": "segmentation", "model": red_or_blue, "classes": CLASSES, "unlabelled": ["train"]}
+    config = LabelConfig.model_validate({"labeller": labeller})
+    mixed = build_labeller(config, Runner(torch.device("cpu"), torch.bfloat16))
+    np.testing.assert_array_equal(mixed.label([red_left_of(40)])[0], build(red_or_blue).label([red_left_of(40)])[0])
+
+
 def test_a_class_without_a_label_leaves_minus_one(red_or_blue: Path) -> None:
     labeller = build(red_or_blue, classes={"highway": ["road"]}, unlabelled=["car", "train"])
     assert np.unique(labeller.label([red_left_of(40)])[0]).tolist() == [-1, 2]
