@@ -100,6 +100,13 @@ def test_the_table_of_the_page_has_what_was_measured_for_every_switch() -> None:
     assert {remark.split(":")[0] for remark in found.remarks} == set(MOTION)
 
 
+def test_a_page_that_cannot_take_the_rows_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    """Its table is of 120 steps and two seeds."""
+    with pytest.raises(UserError, match=r"cannot take rows of 'switches of the releases, 7 steps, seed 0'"):
+        bench.differences(switch=["tie_noise"], steps=7, seeds=1, out=tmp_path / "runs", markdown=PAGE)
+    assert not (tmp_path / "runs").exists()
+
+
 def test_an_unknown_switch_is_named_with_those_there_are() -> None:
     """Before anything is trained."""
     with pytest.raises(UserError, match="--switch: expected one of unlabelled_as_sky"):

@@ -294,6 +294,8 @@ def differences(
     unknown = [name for name in names if name not in SWITCHES]
     if unknown:
         raise UserError(f"--switch: expected one of {', '.join(SWITCHES)}, got {unknown[0]!r}")
+    if switch and markdown is not None:
+        merged(sheet([], [], steps, seeds), markdown, list(SWITCHES))  # refuses a page before, not after the trainings
     with threads_kept():
         use_threads(choose_threads(1))
         bench = Bench(out, world, ddad_world, steps, seeds)
