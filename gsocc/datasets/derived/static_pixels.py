@@ -58,10 +58,10 @@ def find_static_region(
 ) -> StaticEstimate:
     """Find the vehicle in images that a camera took while it moved.
 
-    Steady pixels are the vehicle's where they hang together, reach the edge of the image, and lie below the horizon or
-    are dark: the sky is steady too. How steady follows from the images: of all thresholds from the sensor's noise up to
-    a share of what the world varies by, the one around which the region changes least, as for maximally stable
-    regions (Matas et al. 2002), lies between the vehicle's reflections and the world.
+    Steady pixels are the vehicle's where they hang together, reach the lower or the upper edge, and lie below the
+    horizon or are dark: the sky is steady too. How steady follows from the images: of all thresholds from the sensor's
+    noise up to a share of what the world varies by, the one around which the region changes least, as for maximally
+    stable regions (Matas et al. 2002), lies between the vehicle's reflections and the world.
 
     Args:
         frames: Images from places that differ, so that no part of the world stays in place.
@@ -171,10 +171,10 @@ def _stable_region(
 
 
 def _regions_at_edge(steady: Bool[np.ndarray, "H W"], least_share: float) -> Bool[np.ndarray, "H W"]:
+    """Keep regions that reach the lower edge, or the upper one as racks do; what reaches a side alone is far away."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(steady.astype(np.uint8), connectivity=4)
     keep = np.zeros(len(stats), dtype=bool)
-    for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
-        keep[np.unique(edge)] = True
+    keep[np.union1d(labels[0], labels[-1])] = True
     keep &= stats[:, cv2.CC_STAT_AREA] >= least_share * steady.size
     keep[0] = False  # what is not steady
     return keep[labels]
