@@ -266,3 +266,28 @@ def test_what_is_missing_stops_the_doctor_before_the_images(
     with pytest.raises(typer.Exit):
         doctor.rig(tmp_path)
     assert "there is no rig file" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ddad", "nuscenes"])
+def test_real_rigs_are_found_right(name: str, real_data_root: Path, tmp_path: Path) -> None:
+    """Three moments each of DDAD and nuScenes, whose calibrations are known to be good: nothing is called wrong."""
+    if name == "ddad":
+        from gsocc.datasets.ddad_index import build_index as build
+
+        root = real_data_root / "ddad_scenes" / "test_scene"
+        index = build(root / "scene_dataset_v1.0.json", tmp_path / "index.npz")
+    else:
+        pytest.importorskip("nuscenes", reason="the index is built with the devkit")
+        from gsocc.datasets.nuscenes_index import build_index as build_tables
+
+        root = real_data_root / "nuscenes_mini_subset"
+        index = build_tables(root, "v1.0-mini", tmp_path / "index.npz")
+    findings = check_rig(root, index, tmp_path).findings
+    assert not wrong(findings)
+    pairs = [finding for finding in findings if finding.name.startswith("epipolar lines")]
+    assert len(pairs) == 6
+    assert sum(finding.good for finding in pairs) >= (6 if name == "ddad" else 4)
+    if name == "ddad":
+        motion = [finding.detail for finding in findings if finding.name.startswith("driving direction")]
+        assert max(float(detail.split("drives ")[1].split()[0]) for detail in motion) < 6.0
