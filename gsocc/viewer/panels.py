@@ -122,7 +122,10 @@ def frame_picture(
         title: Line on top; none by default.
         samples: Rays per pixel along each axis.
     """
-    parts = [heading(title, width, note=f"{prediction.scene}  {prediction.token[:8]}")] if title else []
+    # Tokens of nuScenes are long and say nothing; those of DDAD begin with the scene.
+    named = prediction.token.startswith(prediction.scene)
+    note = prediction.token if named else f"{prediction.scene}  {prediction.token[:8]}"
+    parts = [heading(title, width, note=note)] if title else []
     flat = (images, prediction.depth_m, true_depth_m, prediction.semantic_images, true_semantics)
     if any(a is not None for a in flat):
         panel = surround_panel(
