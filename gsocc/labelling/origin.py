@@ -21,7 +21,7 @@ def check_origin(labels_root: Path, config: LabelConfig) -> None:
     if path.is_file() and path.read_text(encoding="utf-8") != _text(config):
         raise OutputError(
             f"{path}: the label files here were made otherwise than this configuration says; choose another folder "
-            "with --out, or write all of them again with --overwrite"
+            "with --out, or write all of them again, of every split, with --overwrite"
         )
 
 

@@ -57,6 +57,15 @@ def unfinished(
     return wanted, len(mine) - len(wanted)
 
 
+def discard(targets: Sequence[LabelTarget]) -> None:
+    """Delete label files before they are written anew.
+
+    A run that replaces another labeller's files, and is stopped half-way, would otherwise keep the rest of those.
+    """
+    for target in targets:
+        target.labels.unlink(missing_ok=True)
+
+
 def write_labels(labeller: Labeller, targets: Sequence[LabelTarget], *, batch_size: int = 1) -> LabelReport:
     """Label images and write the files, each whole or not at all.
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from gsocc.app.cli import app
 from gsocc.errors import run_reporting_errors
+from gsocc.labelling import writing
 
 CONFIG = """
 labeller: {{name: segmentation, model: {model}, classes: {{sedan: [car], highway: [road]}}, unlabelled: [train]}}
@@ -94,7 +95,33 @@ def test_another_labeller_does_not_go_on_where_one_stopped(run: Run) -> None:
     assert run("--limit", "2").exit_code == 0
     other = ("--set", "labeller.least_probability=0.4")
     assert "made otherwise" in str(run(*other).exception)
-    assert run(*other, "--overwrite", "--limit", "2").exit_code == 0
+    assert "made otherwise" in str(run(*other, "--overwrite", "--limit", "2").exception)
+    again = run(*other, "--overwrite")
+    assert again.exit_code == 0 and "36 label files written, 0 were there" in again.output
+    assert "36 were there" in run(*other).output
+
+
+def test_a_replacement_that_is_stopped_leaves_no_file_of_the_labeller_before(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second labeller writes one file and is stopped; what was not written again must not look finished."""
+    assert run().exit_code == 0
+    before = files(tmp_path / "labels")
+    write = writing.atomic_write_bytes
+    written: list[Path] = []
+
+    def stop_after_one(path: Path, data: bytes) -> None:
+        if written:
+            raise KeyboardInterrupt
+        written.append(path)
+        write(path, data)
+
+    monkeypatch.setattr(writing, "atomic_write_bytes", stop_after_one)
+    other = ("--set", "labeller.least_probability=0.4")
+    run(*other, "--overwrite")
+    assert len(before) == 36 and len(files(tmp_path / "labels")) == 1
+    monkeypatch.undo()
+    assert "35 label files written, 1 were there" in run(*other).output
 
 
 def test_an_index_of_another_data_set_is_refused(run: Run, tiny_world: Path) -> None:

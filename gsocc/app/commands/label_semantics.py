@@ -26,7 +26,9 @@ def semantics(
     pictures: Annotated[
         int, typer.Option(min=0, help="Also draw so many labelled images, evenly spread, into LABELS/pictures.")
     ] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Also write files that are there.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Delete the files that are there, and write them again.")
+    ] = False,
     overrides: Overrides = [],  # noqa: B006  typer copies it
     print_config: PrintConfig = False,
 ) -> None:
@@ -44,7 +46,7 @@ def semantics(
     from gsocc.labelling.config import LabelConfig
     from gsocc.labelling.origin import check_origin, write_origin
     from gsocc.labelling.running import choose_runner
-    from gsocc.labelling.writing import LabelReport, unfinished, write_labels
+    from gsocc.labelling.writing import LabelReport, discard, unfinished, write_labels
 
     run = load_config(config, LabelConfig, overrides)
     if print_config:
@@ -54,7 +56,7 @@ def semantics(
     opened = open_derived_index(dataset, root, index, version)
     listed = read_token_list(tokens) if tokens else None
     targets = label_targets(opened, root, split, labels_root, listed)[:limit]
-    if not overwrite:
+    if not overwrite or limit is not None or tokens is not None or split != "all":
         check_origin(labels_root, run)
     shard = (process_rank(), world_size())
     wanted, kept = unfinished(targets, shard=shard, overwrite=overwrite)
@@ -63,6 +65,8 @@ def semantics(
         labeller = build_labeller(run, choose_runner(run, local_rank()))
         if is_main_process():
             write_origin(labels_root, run)
+        if overwrite:
+            discard(wanted)
         report = write_labels(labeller, wanted, batch_size=run.batch_size)
     if pictures and is_main_process():
         draw_labels(targets, labels_root / "pictures", pictures)
