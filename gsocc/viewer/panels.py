@@ -153,7 +153,7 @@ def frame_picture(
 
 
 def read_images(root: Path, prediction: OccupancyPrediction) -> UInt8[np.ndarray, "V H W 3"]:
-    """Read the camera images that a prediction names.
+    """Read the camera images that a prediction names; where a rig's differ in size, all at that of the first.
 
     Raises:
         DataError: Where the prediction names none, or one is missing or damaged.
@@ -166,10 +166,8 @@ def read_images(root: Path, prediction: OccupancyPrediction) -> UInt8[np.ndarray
         if image is None:
             raise DataError(f"{root / name}: is missing or not a readable image; is --root the data set's folder?")
         images.append(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
-    sizes = {image.shape for image in images}
-    if len(sizes) > 1:
-        raise DataError(f"the images of {prediction.token} differ in size: {sorted(s[:2] for s in sizes)}")
-    return np.stack(images).astype(np.uint8)
+    height, width = images[0].shape[:2]
+    return np.stack([resize(image.astype(np.uint8), (height, width)) for image in images])
 
 
 def _position(name: str, index: int) -> tuple[int, int]:

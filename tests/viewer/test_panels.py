@@ -102,3 +102,10 @@ def test_images_are_read_in_the_order_of_the_cameras(tmp_path: Path) -> None:
         read_images(tmp_path, predicted(image_files=("b.png", "c.png")))
     with pytest.raises(DataError, match="names no image files"):
         read_images(tmp_path, predicted())
+
+
+def test_images_of_unequal_cameras_come_at_the_size_of_the_first(tmp_path: Path) -> None:
+    """Cameras of a rig may differ in size; a prediction has one."""
+    for name, size in (("a.png", (6, 10)), ("b.png", (12, 30))):
+        cv2.imwrite(str(tmp_path / name), np.full((*size, 3), 7, np.uint8))
+    assert read_images(tmp_path, predicted(image_files=("a.png", "b.png"))).shape == (2, 6, 10, 3)
