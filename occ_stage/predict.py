@@ -102,8 +102,8 @@ def occupancy_threshold(path: Path, config: OccConfig, given: float | None = Non
     scores = path / SCORES
     if not scores.is_file():
         raise UserError(
-            f"{path}: no occupancy threshold; run `gsocc eval nuscenes {path}`, which chooses one on training scenes, "
-            "or give --threshold"
+            f"{path}: no occupancy threshold; run `gsocc eval {config.data.dataset} {path}`, which chooses one on "
+            "training scenes, or give --threshold"
         )
     value = read_json(scores)["threshold"]
     if value is None:
