@@ -1,5 +1,6 @@
 """`gsocc label masks`: masks that the readers take, estimated from the images of a drive."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -120,7 +121,10 @@ def test_a_scene_that_stands_has_the_mask_of_the_others(root: Path, monkeypatch:
 
 
 def test_key_frames_are_picked_where_the_vehicle_moves(root: Path) -> None:
-    """Steps of a metre: all ten, every second one where 1.5 m are asked for, four evenly spread at most."""
+    """Steps of a metre: all ten, every second one where 1.5 m are asked for, four evenly spread at most.
+
+    Without poses, all.
+    """
     opened = open_derived_index("ddad", root)
     for options, picked in (
         (MaskOptions(), list(range(10))),
@@ -128,6 +132,9 @@ def test_key_frames_are_picked_where_the_vehicle_moves(root: Path) -> None:
         (MaskOptions(frames=4, least_frames=4), [0, 3, 6, 9]),
     ):
         assert moving_rows(opened, "000000", options) == picked
+    without = replace(opened, source=replace(opened.source, skipped=("poses",)))
+    without.image_ego_to_global[:] = without.image_ego_to_global[0]
+    assert moving_rows(without, "000000", MaskOptions()) == list(range(10))
 
 
 def test_masks_of_nuscenes_are_one_per_camera_and_white_where_valid(mini_root: Path, tmp_path: Path) -> None:

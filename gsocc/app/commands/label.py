@@ -7,7 +7,7 @@ import typer
 
 
 def depth(
-    dataset: Annotated[str, typer.Argument(help="nuscenes or ddad.")],
+    dataset: Annotated[str, typer.Argument(help="nuscenes, ddad or rig.")],
     root: Annotated[Path, typer.Argument(help="Data root, indexed by `gsocc index`.")],
     index: Annotated[Path | None, typer.Option(help="Index file, where it does not lie in ROOT.")] = None,
     version: Annotated[str | None, typer.Option(help="Which index of nuScenes, where ROOT has several.")] = None,
@@ -46,7 +46,7 @@ def depth(
 
 
 def masks(
-    dataset: Annotated[str, typer.Argument(help="nuscenes or ddad.")],
+    dataset: Annotated[str, typer.Argument(help="nuscenes, ddad or rig.")],
     root: Annotated[Path, typer.Argument(help="Data root, indexed by `gsocc index`.")],
     index: Annotated[Path | None, typer.Option(help="Index file, where it does not lie in ROOT.")] = None,
     version: Annotated[str | None, typer.Option(help="Which index of nuScenes, where ROOT has several.")] = None,

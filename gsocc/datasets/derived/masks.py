@@ -235,12 +235,19 @@ def estimate_camera(
 
 
 def moving_rows(index: SurroundIndex, scene: str, options: MaskOptions) -> list[int]:
-    """Return key frames of a scene between which the vehicle moves, at most as many as the options say."""
+    """Return key frames of a scene between which the vehicle moves, at most as many as the options say.
+
+    Of a rig without poses nobody knows when it moves: then all key frames are taken to be from places that differ.
+    """
     rows = np.flatnonzero(index.scene_names[index.sample_scene] == scene.encode())
     places = pose_matrix(index.image_ego_to_global[index.key_image[rows, 0]])[:, :3, 3]
     chosen: list[int] = []
     for number in range(len(rows)):
-        if not chosen or np.linalg.norm(places[number] - places[chosen[-1]]) >= options.step_m:
+        if (
+            "poses" in index.source.skipped
+            or not chosen
+            or np.linalg.norm(places[number] - places[chosen[-1]]) >= options.step_m
+        ):
             chosen.append(number)
     if len(chosen) > options.frames:
         chosen = [chosen[int(i)] for i in np.linspace(0, len(chosen) - 1, options.frames).round()]
