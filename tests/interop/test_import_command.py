@@ -12,6 +12,7 @@ from published_folders import Recipe, run_network, write_folder
 from typer.testing import CliRunner
 
 from gsocc.app.cli import app
+from gsocc.app.exporting import FrameChoice, SplatOptions, export_gaussians, export_voxels, voxels_of_run
 from gsocc.app.importing import REPORT, Choices, Imported, import_released
 from gsocc.datasets.nuscenes import NuScenesDataset
 from gsocc.errors import CheckpointError, ConfigError, OutputError
@@ -234,3 +235,21 @@ def test_a_checkpoint_trained_on_ddad_becomes_a_run_on_ddad(published: Path, tmp
     assert stage1["data"]["dataset"] == "ddad"
     refused = CliRunner().invoke(app, [*command[:-1], _ON_A_CPU, "--dataset", "kitti"])
     assert refused.exit_code != 0
+
+
+def test_an_import_is_exported_as_gaussians_and_voxels(imported: Imported, tmp_path: Path) -> None:
+    """Gaussians of the contracted grid with the release's sizes: 0.2 m, fourfold beyond 60 m, eightfold beyond 80 m."""
+    everything = SplatOptions(min_opacity=0.0, sh_degree=0)
+    [(path, count)] = export_gaussians(imported.folder, tmp_path / "g.ply", FrameChoice(), everything)
+    data = path.read_bytes()
+    assert count == 12 * 12 * 8
+    rows = np.frombuffer(data, "<f4", offset=data.index(b"end_header\n") + 11).reshape(count, 17)
+    distance, scale = np.linalg.norm(rows[:, :3], axis=1), np.exp(rows[:, 10])
+    expected = np.select([distance > 80, distance > 60], [1.6, 0.8], 0.2)
+    np.testing.assert_allclose(scale, expected, rtol=1e-5)
+    frames = voxels_of_run(imported.folder, tmp_path / "v.npz", FrameChoice(), lattice="native")
+    export_voxels(frames)
+    with np.load(tmp_path / "v.npz", allow_pickle=False) as arrays:
+        assert arrays["semantics"].shape == (12, 12, 8)
+        assert np.isinf(arrays["x_edges_m"][[0, -1]]).all()
+        assert json.loads(str(arrays["meta"]))["decision"] == "argmax"
