@@ -134,12 +134,12 @@ def _train(name: str, dataset: DemoDataset, world: Path, out: Path, plan: DemoPl
     from occ_stage.config import OccConfig
     from occ_stage.train import train
 
-    recipe, overrides = dataset.systems[name], [f"data.root={world}"]
+    recipe = dataset.systems[name]
+    overrides = [f"data.root={world}", *recipe.overrides]
     if (steps := plan.steps_of(name)) is not None:
         overrides.append(f"training.steps={steps}")
     if recipe.stage1_motion:
         overrides += ["pose.source=stage1", f"pose.checkpoint={out / 'stage1' / 'gsp'}"]
-        overrides.append(f"data.min_travel_m={dataset.parked_m}")
     return train(load_config(CONFIGS / "occ" / recipe.config, OccConfig, overrides), out / name, "overwrite")
 
 

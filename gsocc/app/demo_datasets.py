@@ -10,12 +10,18 @@ from gsocc.app.demo_truth import exact_depth_row, mask_overlaps
 
 _HIDES_MOST = "CAMERA_09"  # of DDAD's cameras; its masks stand in the report
 
+_SLOW = "data.min_travel_m=0.05"  # of either motion: in a tenth of a second even a slow car moves little
+
 
 class Recipe(NamedTuple):
-    """A system of stage 2: its configuration and whose motion it is trained with."""
+    """A system of stage 2: its configuration, whose motion it is trained with, and what else it changes.
+
+    Of the motion of stage 1 less than usual counts as parked, so that it does not hang on the scale that stage 1 came to.
+    """
 
     config: str
     stage1_motion: bool
+    overrides: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +75,6 @@ class DemoDataset:
         stage1: Trainings of stage 1, the method first.
         systems: Trainings of stage 2.
         scored: At most so many held-out frames are scored by stage 2, evenly spread; None scores all.
-        parked_m: What the motion of stage 1 calls parked: half of the usual bound or less, so that it does not hang on
-            the scale that stage 1 came to.
         exact_row: Scores the exact depth of a world as a training of stage 1 is scored, where that is not plainly 0.
         truth: Folder of the exact occupancy below the world.
         checks: The claims that a report has to meet.
@@ -86,7 +90,6 @@ class DemoDataset:
     stage1: tuple[str, ...]
     systems: Mapping[str, Recipe]
     scored: int | None
-    parked_m: float
     exact_row: Callable[[Path], dict[str, Any]] | None
     truth: str
     checks: Callable[[Mapping[str, Any]], list[Check]]
@@ -178,12 +181,11 @@ NUSCENES = DemoDataset(
     prepare=prepare_world,
     stage1=("gsp", "no_cross_view", "no_mask_out"),
     systems={
-        "splat_stage1": Recipe("synthetic_splat.yaml", stage1_motion=True),
+        "splat_stage1": Recipe("synthetic_splat.yaml", stage1_motion=True, overrides=("data.min_travel_m=0.1",)),
         "splat": Recipe("synthetic_splat.yaml", stage1_motion=False),
         "volume": Recipe("synthetic_volume.yaml", stage1_motion=False),
     },
     scored=None,
-    parked_m=0.1,
     exact_row=None,
     truth="gts",
     checks=demo_checks,
@@ -199,11 +201,10 @@ DDAD = DemoDataset(
     prepare=prepare_ddad_world,
     stage1=("gsp", "no_cross_view"),
     systems={
-        "splat_stage1": Recipe("ddad_synthetic.yaml", stage1_motion=True),
-        "splat": Recipe("ddad_synthetic.yaml", stage1_motion=False),
+        "splat_stage1": Recipe("ddad_synthetic.yaml", stage1_motion=True, overrides=(_SLOW,)),
+        "splat": Recipe("ddad_synthetic.yaml", stage1_motion=False, overrides=(_SLOW,)),
     },
     scored=45,
-    parked_m=0.05,
     exact_row=exact_depth_row,
     truth="truth/gts",
     checks=ddad_checks,
