@@ -16,7 +16,7 @@ _SLOW = "data.min_travel_m=0.05"  # of either motion: in a tenth of a second eve
 class Recipe(NamedTuple):
     """A system of stage 2: its configuration, whose motion it is trained with, and what else it changes.
 
-    Of the motion of stage 1 less than usual counts as parked, so that it does not hang on the scale that stage 1 came to.
+    Of the motion of stage 1 less than usual counts as parked: it must not hang on the scale that stage 1 came to.
     """
 
     config: str
