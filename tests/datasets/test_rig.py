@@ -316,3 +316,29 @@ def test_scans_of_other_sensors_are_read(tmp_path: Path) -> None:
     ):
         with pytest.raises(DataError, match=words):
             read_scan(tmp_path / name)
+
+
+def test_a_fisheye_becomes_a_pinhole_whose_rays_are_those_of_the_lens(root: Path) -> None:
+    """Equidistant lens (k = 0): a ray at angle t falls f t from the centre; in the copy it falls f' tan t from it."""
+    description = rig_description()
+    height, width = 96, 128
+    lens = {"image_size": [height, width], "intrinsics": [50.0, 50.0, 64.0, 48.0], "lens": "fisheye"}
+    description["cameras"]["front"] |= lens | {"distortion": [0.0, 0.0, 0.0, 0.0]}
+    write_rig_file(root, cameras=description["cameras"])
+    angle = 0.6
+    image = np.zeros((height, width, 3), np.uint8)
+    cv2.circle(image, (round(64 + 50 * angle), 48), 2, (255, 255, 255), -1)
+    for path in [*(root / "a/front").iterdir(), *(root / "b/front").iterdir()]:
+        cv2.imwrite(str(path), image)
+    with pytest.raises(DataError, match="--undistort"):
+        build_index(root)
+    build_index(root, undistort=True)
+    dataset = RigDataset(root=root, split="train", image_size=(height, width), frame_ids=(0,))
+    seen = dataset[0].images[0, 0, 0].numpy()
+    k = dataset[0].intrinsics[0].numpy()
+    row, column = (float((seen * axis).sum() / seen.sum()) for axis in np.indices(seen.shape))
+    assert column == pytest.approx(k[0, 0] * np.tan(angle) + k[0, 2], abs=1.0)
+    assert row == pytest.approx(k[1, 2], abs=0.7)
+    kept = (root / "undistorted/a/front/img_000000.png").stat().st_mtime_ns
+    build_index(root, undistort=True)
+    assert (root / "undistorted/a/front/img_000000.png").stat().st_mtime_ns == kept, "written once"
