@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gsocc.datasets.ddad import DdadDataset, mask_path, semantic_path
+from gsocc.datasets.ddad import DdadDataset, depth_path, mask_path, semantic_path
 from gsocc.datasets.ddad_index import VERSION
 from gsocc.datasets.dgp_format import open_scene_dataset, split_names
 from gsocc.datasets.image_cache import stale_copies
@@ -106,14 +106,17 @@ def _copies(root: Path, index: SurroundIndex) -> list[Finding]:
 def _derived(root: Path, index: SurroundIndex) -> list[Finding]:
     scenes = [index.scene_names[number].decode() for number in np.unique(index.sample_scene).tolist()]
     masks = (mask_path(Path("mask"), camera, scene) for scene in scenes for camera in index.cameras)
-    labels = (
-        semantic_path(Path("ddad_semantic"), index.scene(row), camera, index.image_file[image].decode())
+    images = [
+        (index.scene(row), camera, index.image_file[image].decode())
         for row in range(len(index))
         for camera, image in zip(index.cameras, index.key_image[row].tolist(), strict=True)
-    )
+    ]
+    labels = (semantic_path(Path("ddad_semantic"), *image) for image in images)
+    depth = (depth_path(Path("depth"), *image) for image in images)
     sources: list[tuple[str, Iterable[Path], str]] = [
         ("self-occlusion masks", masks, f"gsocc label masks ddad {root}"),
         ("semantic labels", labels, f"gsocc label semantics ddad {root} -c CONFIG (see docs/labels.md)"),
+        ("depth files", depth, f"not needed (depth_from: lidar projects scans); gsocc label depth ddad {root}"),
     ]
     findings = []
     for name, paths, fix in sources:

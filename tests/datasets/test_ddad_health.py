@@ -43,7 +43,7 @@ def test_what_is_there_is_counted(root: Path) -> None:
     assert found["index"].detail == "key frames: train 3, val 3, all 6"
     assert found["images"].detail == "all 36" and found["LiDAR scans"].detail == "all 6"
     assert found["contents"].detail == "4 of 6 key frames read whole"
-    absent = {"self-occlusion masks": "none of 12", "semantic labels": "none of 36"}
+    absent = {"self-occlusion masks": "none of 12", "semantic labels": "none of 36", "depth files": "none of 36"}
     assert {name: finding.detail for name, finding in found.items() if not finding.good} == absent
     assert not any(found[name].required or not found[name].fix for name in absent)
 

@@ -10,6 +10,7 @@ from dgp_files import SIZE, SPEED_M_S, write_dgp_root
 
 from gsocc.app.commands import index, label
 from gsocc.datasets.ddad import DdadDataset
+from gsocc.datasets.ddad_health import inspect_ddad
 from gsocc.datasets.derived.depth import RECORD, DepthRule, export_depth, released_rule
 from gsocc.datasets.derived.layout import open_derived_index
 from gsocc.datasets.dgp_format import open_scene_dataset
@@ -34,6 +35,7 @@ def test_what_is_written_is_what_the_reader_projects(root: Path) -> None:
     label.depth("ddad", root, workers=0)
     files = depth_files(root / "depth")
     assert len(files) == 36
+    assert {finding.name: finding for finding in inspect_ddad(root)}["depth files"].good
     assert files[0].relative_to(root).as_posix() == "depth/000000/depth/CAMERA_01/15569195900000000.npy"
     options = {"root": root, "split": "all", "image_size": SIZE, "parts": ["lidar_depth"], "frame_ids": (0,)}
     scans, read = DdadDataset(**options), DdadDataset(**options, depth_from="files")

@@ -241,13 +241,10 @@ def moving_rows(index: SurroundIndex, scene: str, options: MaskOptions) -> list[
     """
     rows = np.flatnonzero(index.scene_names[index.sample_scene] == scene.encode())
     places = pose_matrix(index.image_ego_to_global[index.key_image[rows, 0]])[:, :3, 3]
+    step_m = 0.0 if "poses" in index.source.skipped else options.step_m
     chosen: list[int] = []
     for number in range(len(rows)):
-        if (
-            "poses" in index.source.skipped
-            or not chosen
-            or np.linalg.norm(places[number] - places[chosen[-1]]) >= options.step_m
-        ):
+        if not chosen or np.linalg.norm(places[number] - places[chosen[-1]]) >= step_m:
             chosen.append(number)
     if len(chosen) > options.frames:
         chosen = [chosen[int(i)] for i in np.linspace(0, len(chosen) - 1, options.frames).round()]
