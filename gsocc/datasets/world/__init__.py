@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from gsocc.datasets.world.arguments import PRESETS
 from gsocc.datasets.world.ddad_spec import DdadSpec
 from gsocc.datasets.world.rig_spec import RigSpec
-from gsocc.datasets.world.spec import PRESETS, SWEEPS, WorldSpec
+from gsocc.datasets.world.spec import SWEEPS, WorldSpec
 from gsocc.datasets.world.writer import write_world
 
 __all__ = [

@@ -1,14 +1,13 @@
 """What a world in DDAD's format is made of: its arguments, the instants of its recordings, and its scene folders."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from gsocc.datasets.world.spec import at_least, check_arguments
+from gsocc.datasets.world.arguments import WorldArguments, at_least
 from gsocc.errors import UserError
 
-GENERATOR_VERSION = 1  # raise it with every change that alters a file
 NATIVE_SIZE = (1216, 1936)  # H, W of a DDAD image
 IMAGE_FORMATS = ("png", "jpg")
 MAX_SCENES = {"train": 150, "val": 50}  # DDAD's own numbers: validation scenes begin at folder 000150
@@ -22,7 +21,7 @@ _CAMERA_LAG_TICKS = (-92_000, 212_000)  # between the scan and the images, one v
 
 
 @dataclass(frozen=True, kw_only=True)
-class DdadSpec:
+class DdadSpec(WorldArguments):
     """The arguments that determine a world in DDAD's format, byte for byte.
 
     Attributes:
@@ -38,6 +37,8 @@ class DdadSpec:
     """
 
     format: ClassVar[str] = "ddad"
+    generator_version: ClassVar[int] = 1  # raise it with every change that alters a file
+    seed_streams: ClassVar[tuple[int, int]] = (2, 3)
 
     scenes: int
     frames: int
@@ -51,10 +52,7 @@ class DdadSpec:
 
     def __post_init__(self) -> None:
         at_least("frames", self.frames, 1)
-        check_arguments(
-            scenes=self.scenes, val_scenes=self.val_scenes, seed=self.seed, image_size=self.image_size,
-            preset=self.preset, lidar_noise_m=self.lidar_noise_m,
-        )  # fmt: skip
+        self.check()
         if self.image_size[0] > NATIVE_SIZE[0] or self.image_size[1] > NATIVE_SIZE[1]:
             raise UserError(f"world: image_size: expected at most 1216x1936, DDAD's own, got {self.image_size}")
         if self.image_format not in IMAGE_FORMATS:
@@ -65,27 +63,10 @@ class DdadSpec:
             if wanted > MAX_SCENES[split]:
                 raise UserError(f"world: DDAD has {MAX_SCENES[split]} {split} scenes, got {wanted}")
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the arguments and the generator's version, as `world.json` holds them."""
-        arguments = asdict(self)
-        arguments["image_size"] = list(self.image_size)
-        return {"format": self.format, "generator_version": GENERATOR_VERSION, **arguments}
-
-    @staticmethod
-    def from_json(value: dict[str, Any]) -> "DdadSpec":
-        """Read what `as_json` returns."""
-        arguments = {k: v for k, v in value.items() if k not in ("format", "generator_version")}
-        return DdadSpec(**{**arguments, "image_size": tuple(arguments["image_size"])})
-
     @property
     def moments(self) -> int:
         """Number of samples of a scene."""
         return self.frames
-
-    @property
-    def train_scenes(self) -> int:
-        """Number of training scenes; they come first."""
-        return self.scenes - self.val_scenes
 
     @property
     def duration_s(self) -> float:
@@ -96,12 +77,6 @@ class DdadSpec:
         """Return the six digits that a scene's folder is called by."""
         validation = scene - self.train_scenes
         return f"{scene if validation < 0 else MAX_SCENES['train'] + validation:06d}"
-
-    def scene_seed(self, scene: int) -> list[int]:
-        """Return the seed of a scene; it does not depend on how many scenes the other split has."""
-        if scene < self.train_scenes:
-            return [self.seed, 2, scene]
-        return [self.seed, 3, scene - self.train_scenes]
 
     def start_tick(self, scene: int) -> int:
         """Return the stamp of the instant at which a scene's time begins."""

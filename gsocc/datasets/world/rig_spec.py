@@ -1,14 +1,13 @@
 """What a world of a foreign rig is made of: its arguments, four cameras, and the instants of its recordings."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
+from gsocc.datasets.world.arguments import WorldArguments, at_least
 from gsocc.datasets.world.sensors import CAMERA_AXES, Camera, rigid, turn_about_z
-from gsocc.datasets.world.spec import at_least, check_arguments
 
-GENERATOR_VERSION = 1  # raise it with every change that alters a file
 STEP_US = 100_000  # 10 Hz
 POSE_STEP_US = 20_000  # 50 Hz
 CAMERAS: tuple[str, ...] = ("front", "left", "rear", "right")
@@ -27,7 +26,7 @@ _MOUNTS: dict[str, tuple[tuple[float, float, float], float, float, float, tuple[
 
 
 @dataclass(frozen=True, kw_only=True)
-class RigSpec:
+class RigSpec(WorldArguments):
     """The arguments that determine a world of a foreign rig, byte for byte.
 
     Attributes:
@@ -43,6 +42,8 @@ class RigSpec:
     """
 
     format: ClassVar[str] = "rig"
+    generator_version: ClassVar[int] = 1  # raise it with every change that alters a file
+    seed_streams: ClassVar[tuple[int, int]] = (4, 5)
 
     scenes: int
     frames: int
@@ -56,33 +57,13 @@ class RigSpec:
 
     def __post_init__(self) -> None:
         at_least("frames", self.frames, 1)
-        check_arguments(
-            scenes=self.scenes, val_scenes=self.val_scenes, seed=self.seed, image_size=self.image_size,
-            preset=self.preset, lidar_noise_m=self.lidar_noise_m,
-        )  # fmt: skip
+        self.check()
         at_least("train scenes (scenes - val_scenes)", self.train_scenes, 1)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the arguments and the generator's version, as `world.json` holds them."""
-        arguments = asdict(self)
-        arguments["image_size"] = list(self.image_size)
-        return {"format": self.format, "generator_version": GENERATOR_VERSION, **arguments}
-
-    @staticmethod
-    def from_json(value: dict[str, Any]) -> "RigSpec":
-        """Read what `as_json` returns."""
-        arguments = {k: v for k, v in value.items() if k not in ("format", "generator_version")}
-        return RigSpec(**{**arguments, "image_size": tuple(arguments["image_size"])})
 
     @property
     def moments(self) -> int:
         """Number of moments of a scene."""
         return self.frames
-
-    @property
-    def train_scenes(self) -> int:
-        """Number of training scenes; they come first."""
-        return self.scenes - self.val_scenes
 
     @property
     def duration_s(self) -> float:
@@ -93,12 +74,6 @@ class RigSpec:
         """Return the name of a scene."""
         validation = scene - self.train_scenes
         return f"drive_{scene:02d}" if validation < 0 else f"evening_{validation:02d}"
-
-    def scene_seed(self, scene: int) -> list[int]:
-        """Return the seed of a scene; it does not depend on how many scenes the other split has."""
-        if scene < self.train_scenes:
-            return [self.seed, 4, scene]
-        return [self.seed, 5, scene - self.train_scenes]
 
     def start_us(self, scene: int) -> int:
         """Return the time at which a scene begins."""

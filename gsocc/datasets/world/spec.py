@@ -1,14 +1,13 @@
 """What a world is made of: its arguments, the instants at which it is recorded, and its scene names."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from gsocc.datasets.world.arguments import WorldArguments, at_least
 from gsocc.errors import UserError
 
-GENERATOR_VERSION = 8  # raise it with every change that alters a file
 KEYFRAME_US = 500_000
 CAMERA_HZ = 12
-PRESETS = ("full", "moderate")
 SWEEPS = ("near", "all")
 FIRST_TIMESTAMP_US = 1_600_000_000_000_000
 SCENE_GAP_US = 3_600_000_000
@@ -30,7 +29,7 @@ _VAL_RUNS = ((3, 3), (12, 18), (35, 36), (38, 39), (92, 110), (221, 221), (268, 
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorldSpec:
+class WorldSpec(WorldArguments):
     """The arguments that determine a world, byte for byte.
 
     Attributes:
@@ -47,6 +46,8 @@ class WorldSpec:
     """
 
     format: ClassVar[str] = "nuscenes"
+    generator_version: ClassVar[int] = 8  # raise it with every change that alters a file
+    seed_streams: ClassVar[tuple[int, int]] = (0, 1)
 
     scenes: int
     keyframes: int
@@ -63,10 +64,7 @@ class WorldSpec:
         at_least("keyframes", self.keyframes, 1)
         if self.sweeps not in SWEEPS:
             raise UserError(f"world: sweeps: expected one of {', '.join(SWEEPS)}, got {self.sweeps!r}")
-        check_arguments(
-            scenes=self.scenes, val_scenes=self.val_scenes, seed=self.seed, image_size=self.image_size,
-            preset=self.preset, lidar_noise_m=self.lidar_noise_m,
-        )  # fmt: skip
+        self.check()
         for split, runs, wanted in (
             ("training", _TRAIN_RUNS, self.scenes - self.val_scenes), ("validation", _VAL_RUNS, self.val_scenes),
         ):  # fmt: skip
@@ -74,26 +72,13 @@ class WorldSpec:
                 raise UserError(f"world: at most {len(_names(runs))} {split} scenes have a name here, got {wanted}")
 
     def as_json(self) -> dict[str, Any]:
-        """Return the arguments and the generator's version, as `world.json` holds them."""
-        arguments = asdict(self)
-        arguments["image_size"] = list(self.image_size)
-        return {"generator_version": GENERATOR_VERSION, **arguments}
-
-    @staticmethod
-    def from_json(value: dict[str, Any]) -> "WorldSpec":
-        """Read what `as_json` returns."""
-        arguments = {k: v for k, v in value.items() if k != "generator_version"}
-        return WorldSpec(**{**arguments, "image_size": tuple(arguments["image_size"])})
+        """Return the arguments and the generator's version; that the format is nuScenes goes without saying."""
+        return {name: value for name, value in super().as_json().items() if name != "format"}
 
     @property
     def moments(self) -> int:
         """Number of key frames of a scene."""
         return self.keyframes
-
-    @property
-    def train_scenes(self) -> int:
-        """Number of training scenes; they come first."""
-        return self.scenes - self.val_scenes
 
     @property
     def duration_s(self) -> float:
@@ -105,12 +90,6 @@ class WorldSpec:
         if scene < self.train_scenes:
             return _names(_TRAIN_RUNS)[scene]
         return _names(_VAL_RUNS)[scene - self.train_scenes]
-
-    def scene_seed(self, scene: int) -> list[int]:
-        """Return the seed of a scene; it does not depend on how many scenes the other split has."""
-        if scene < self.train_scenes:
-            return [self.seed, 0, scene]
-        return [self.seed, 1, scene - self.train_scenes]
 
     def start_us(self, scene: int) -> int:
         """Return the timestamp of a scene's first key frame."""
@@ -128,36 +107,5 @@ class WorldSpec:
         return keyframe * KEYFRAME_US + round(step * 1_000_000 / CAMERA_HZ)
 
 
-def check_arguments(
-    *, scenes: int, val_scenes: int, seed: int, image_size: tuple[int, int], preset: str, lidar_noise_m: float
-) -> None:
-    """Refuse values that no world can have, whatever its format.
-
-    Raises:
-        UserError: Naming the argument, what was expected and what came.
-    """
-    at_least("scenes", scenes, 1)
-    at_least("seed", seed, 0)
-    at_least("val_scenes", val_scenes, 0)
-    if preset not in PRESETS:
-        raise UserError(f"world: preset: expected one of {', '.join(PRESETS)}, got {preset!r}")
-    if len(image_size) != 2 or min(image_size) < 16:
-        raise UserError(f"world: image_size: expected HxW of at least 16x16, got {image_size}")
-    if not 0.0 <= lidar_noise_m < 1.0:
-        raise UserError(f"world: lidar_noise_m: expected 0 to 1 m, got {lidar_noise_m}")
-    if val_scenes > scenes:
-        raise UserError(f"world: val_scenes is {val_scenes}, more than the {scenes} scenes in all")
-
-
 def _names(runs: tuple[tuple[int, int], ...]) -> list[str]:
     return [f"scene-{number:04d}" for first, last in runs for number in range(first, last + 1)]
-
-
-def at_least(name: str, value: int, least: int) -> None:
-    """Refuse a number that is too small.
-
-    Raises:
-        UserError: Where it is.
-    """
-    if value < least:
-        raise UserError(f"world: {name}: expected at least {least}, got {value}")

@@ -1,6 +1,7 @@
 """Writing a world: the same bytes every time, resumed where it was cut off, and never over something else."""
 
 import hashlib
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ import typer
 from typer.testing import CliRunner
 
 from gsocc.app.commands import world as command
-from gsocc.datasets.world import WorldSpec, writer
+from gsocc.datasets.world import DdadSpec, RigSpec, WorldSpec, writer
+from gsocc.datasets.world.arguments import WorldArguments
 from gsocc.datasets.world.workers import run_tasks
 from gsocc.datasets.world.writer import JOURNAL, MANIFEST, write_world
 from gsocc.errors import OutputError, UserError
@@ -119,6 +121,40 @@ def test_scenes_do_not_depend_on_their_number(town_spec: WorldSpec) -> None:
     assert more.scene_seed(0) == town_spec.scene_seed(0)
     assert more.scene_seed(4) == town_spec.scene_seed(1)
     assert more.scene_name(4) == town_spec.scene_name(1) == "scene-0003"
+
+
+SMALL = {"scenes": 2, "seed": 3, "image_size": (48, 80)}
+
+
+@pytest.mark.parametrize(
+    ("spec", "seeds", "manifest"),
+    [
+        (
+            WorldSpec(**SMALL, keyframes=4),
+            [[3, 0, 0], [3, 1, 0]],
+            '{"generator_version": 8, "scenes": 2, "keyframes": 4, "seed": 3, "image_size": [48, 80], "preset": "full",'
+            ' "val_scenes": 1, "sweeps": "near", "lidar_noise_m": 0.0, "exact": false, "version": "v1.0-trainval"}',
+        ),
+        (
+            DdadSpec(**SMALL, frames=4),
+            [[3, 2, 0], [3, 3, 0]],
+            '{"format": "ddad", "generator_version": 1, "scenes": 2, "frames": 4, "seed": 3, "image_size": [48, 80],'
+            ' "preset": "full", "val_scenes": 1, "lidar_noise_m": 0.0, "image_format": "png", "exact": false}',
+        ),
+        (
+            RigSpec(**SMALL, frames=4),
+            [[3, 4, 0], [3, 5, 0]],
+            '{"format": "rig", "generator_version": 1, "scenes": 2, "frames": 4, "seed": 3, "image_size": [48, 80],'
+            ' "preset": "moderate", "val_scenes": 1, "lidar_noise_m": 0.0, "poses": true, "exact": false}',
+        ),
+    ],
+    ids=["nuscenes", "ddad", "rig"],
+)
+def test_world_json_says_what_it_always_said(spec: WorldArguments, seeds: list[list[int]], manifest: str) -> None:
+    """A world on disk is known by these arguments and drawn from these seeds: change either with its version only."""
+    assert json.dumps(spec.as_json()) == manifest
+    assert type(spec).from_json(json.loads(manifest)) == spec
+    assert [spec.scene_seed(scene) for scene in range(2)] == seeds
 
 
 def test_the_command_writes_a_world(tmp_path: Path) -> None:
