@@ -48,7 +48,7 @@ def run_demo(
         console.rule(f"training: {name}")
         fitted = _train(name, dataset, world, out, plan)
         console.rule(f"evaluating: {name}")
-        evaluation, scored = _evaluate(out / name, dataset, with_baselines=not baselines)
+        evaluation, scored = _evaluate(out / name, with_baselines=not baselines)
         baselines = baselines or scored
         results[name] = (fitted, evaluation)
     pictures = [*_draw(out, world, dataset), *prepared.pictures]
@@ -143,13 +143,10 @@ def _train(name: str, dataset: DemoDataset, world: Path, out: Path, plan: DemoPl
     return train(load_config(CONFIGS / "occ" / recipe.config, OccConfig, overrides), out / name, "overwrite")
 
 
-def _evaluate(
-    folder: Path, dataset: DemoDataset, *, with_baselines: bool
-) -> tuple["Evaluation", dict[str, "Evaluation"]]:
+def _evaluate(folder: Path, *, with_baselines: bool) -> tuple["Evaluation", dict[str, "Evaluation"]]:
     from occ_stage.evaluate import evaluate_checkpoint
 
-    overrides = [] if dataset.scored is None else [f"evaluation.max_samples={dataset.scored}"]
-    return evaluate_checkpoint(folder, overrides, predictions=folder / "predictions", with_baselines=with_baselines)
+    return evaluate_checkpoint(folder, predictions=folder / "predictions", with_baselines=with_baselines)
 
 
 def _system(name: str, fitted: "FitResult", evaluation: "Evaluation", plan: DemoPlan) -> dict[str, Any]:

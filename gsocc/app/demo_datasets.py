@@ -74,7 +74,6 @@ class DemoDataset:
         prepare: Writes the world and its index, and what else training reads, unless they are there.
         stage1: Trainings of stage 1, the method first.
         systems: Trainings of stage 2.
-        scored: At most so many held-out frames are scored by stage 2, evenly spread; None scores all.
         exact_row: Scores the exact depth of a world as a training of stage 1 is scored, where that is not plainly 0.
         truth: Folder of the exact occupancy below the world.
         checks: The claims that a report has to meet.
@@ -89,7 +88,6 @@ class DemoDataset:
     prepare: Callable[[Path, DemoPlan], Prepared]
     stage1: tuple[str, ...]
     systems: Mapping[str, Recipe]
-    scored: int | None
     exact_row: Callable[[Path], dict[str, Any]] | None
     truth: str
     checks: Callable[[Mapping[str, Any]], list[Check]]
@@ -185,7 +183,6 @@ NUSCENES = DemoDataset(
         "splat": Recipe("synthetic_splat.yaml", stage1_motion=False),
         "volume": Recipe("synthetic_volume.yaml", stage1_motion=False),
     },
-    scored=None,
     exact_row=None,
     truth="gts",
     checks=demo_checks,
@@ -195,7 +192,8 @@ NUSCENES = DemoDataset(
 
 DDAD = DemoDataset(
     name="ddad",
-    plan=DemoPlan(scenes=10, val_scenes=3, keyframes=60, image_size=(96, 152), volume_steps=None),
+    # Many short drives: samples a tenth of a second apart are nearly one image, and no two streets are.
+    plan=DemoPlan(scenes=44, val_scenes=4, keyframes=10, image_size=(96, 152), volume_steps=None),
     out=Path("runs/demo_ddad"),
     world=Path("data/demo_ddad_world"),
     prepare=prepare_ddad_world,
@@ -204,7 +202,6 @@ DDAD = DemoDataset(
         "splat_stage1": Recipe("ddad_synthetic.yaml", stage1_motion=True, overrides=(_SLOW,)),
         "splat": Recipe("ddad_synthetic.yaml", stage1_motion=False, overrides=(_SLOW,)),
     },
-    scored=45,
     exact_row=exact_depth_row,
     truth="truth/gts",
     checks=ddad_checks,
