@@ -8,10 +8,10 @@ import numpy as np
 from gsocc.datasets.ddad import DdadDataset, depth_path, mask_path, semantic_path
 from gsocc.datasets.ddad_index import VERSION
 from gsocc.datasets.dgp_format import open_scene_dataset, split_names
+from gsocc.datasets.health import Finding, inspect_derived, inspect_index, inspect_listed
 from gsocc.datasets.image_cache import stale_copies
 from gsocc.datasets.index import ALL_SCENES, SurroundIndex, default_index_path, rebuild_command
-from gsocc.datasets.listing import missing_files, some
-from gsocc.datasets.nuscenes_health import Finding, count_files, inspect_index
+from gsocc.datasets.listing import some
 from gsocc.errors import DataError
 
 
@@ -59,12 +59,7 @@ def _files(root: Path, index: SurroundIndex) -> list[Finding]:
         "images": (index.image_file, "copy the scenes' rgb folders again"),
         "LiDAR scans": (index.lidar_file[index.lidar_file != b""], "copy them, or index with --skip lidar"),
     }
-    findings = []
-    for name, (raw, fix) in kinds.items():
-        files = [file.decode() for file in raw.tolist()]
-        if files:
-            findings.append(count_files(name, files, missing_files(root, files), True, fix))
-    return findings
+    return inspect_listed(root, kinds)
 
 
 def _contents(root: Path, path: Path, index: SurroundIndex, frames: int) -> Finding:
@@ -113,13 +108,9 @@ def _derived(root: Path, index: SurroundIndex) -> list[Finding]:
     ]
     labels = (semantic_path(Path("ddad_semantic"), *image) for image in images)
     depth = (depth_path(Path("depth"), *image) for image in images)
-    sources: list[tuple[str, Iterable[Path], str]] = [
-        ("self-occlusion masks", masks, f"gsocc label masks ddad {root}"),
-        ("semantic labels", labels, f"gsocc label semantics ddad {root} -c CONFIG (see docs/labels.md)"),
-        ("depth files", depth, f"not needed (depth_from: lidar projects scans); gsocc label depth ddad {root}"),
-    ]
-    findings = []
-    for name, paths, fix in sources:
-        files = [path.as_posix() for path in paths]
-        findings.append(count_files(name, files, missing_files(root, files), False, fix))
-    return findings
+    kinds: dict[str, tuple[Iterable[Path], str]] = {
+        "self-occlusion masks": (masks, f"gsocc label masks ddad {root}"),
+        "semantic labels": (labels, f"gsocc label semantics ddad {root} -c CONFIG (see docs/labels.md)"),
+        "depth files": (depth, f"not needed (depth_from: lidar projects scans); gsocc label depth ddad {root}"),
+    }
+    return inspect_derived(root, kinds)

@@ -1,11 +1,11 @@
 """Look at a rig's folder and say what is there, what is missing or stale, and what brings it."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from gsocc.datasets.ddad import mask_path, semantic_path
+from gsocc.datasets.health import Finding, inspect_derived, inspect_index, inspect_listed
 from gsocc.datasets.index import SurroundIndex, default_index_path, rebuild_command
-from gsocc.datasets.listing import missing_files
-from gsocc.datasets.nuscenes_health import Finding, count_files, inspect_index
 from gsocc.datasets.rig import SEMANTICS
 from gsocc.datasets.rig_file import RIG_FILE, read_rig
 from gsocc.datasets.rig_index import VERSION
@@ -44,24 +44,19 @@ def _files(root: Path, index: SurroundIndex) -> list[Finding]:
         "images": (index.image_file, f"copy them again, or build the index again: gsocc index rig {root}"),
         "LiDAR scans": (index.lidar_file[index.lidar_file != b""], "copy them again, or leave lidar out of rig.yaml"),
     }
-    findings = []
-    for name, (raw, fix) in kinds.items():
-        files = [file.decode() for file in raw.tolist()]
-        if files:
-            findings.append(count_files(name, files, missing_files(root, files), True, fix))
-    return findings
+    return inspect_listed(root, kinds)
 
 
 def _derived(root: Path, index: SurroundIndex) -> list[Finding]:
     scenes = [name.decode() for name in index.scene_names.tolist()]
-    masks = [mask_path(Path("mask"), camera, scene).as_posix() for scene in scenes for camera in index.cameras]
+    masks = [mask_path(Path("mask"), camera, scene) for scene in scenes for camera in index.cameras]
     labels = [
-        semantic_path(Path(SEMANTICS), index.scene(row), camera, index.image_file[image].decode()).as_posix()
+        semantic_path(Path(SEMANTICS), index.scene(row), camera, index.image_file[image].decode())
         for row in range(len(index))
         for camera, image in zip(index.cameras, index.key_image[row].tolist(), strict=True)
     ]
-    sources = {
+    kinds: dict[str, tuple[Iterable[Path], str]] = {
         "self-occlusion masks": (masks, f"where cameras see the vehicle itself: gsocc label masks rig {root}"),
         "semantic labels": (labels, f"for training with classes: gsocc label semantics rig {root}"),
     }
-    return [count_files(name, files, missing_files(root, files), False, fix) for name, (files, fix) in sources.items()]
+    return inspect_derived(root, kinds)

@@ -16,7 +16,7 @@ from gsocc.app.rig_check.pairs import PairMatches, check_pair
 from gsocc.app.rig_check.picture import ground_picture
 from gsocc.app.rig_check.report import _excused, check_rig
 from gsocc.app.rig_check.views import View
-from gsocc.datasets.nuscenes_health import Finding
+from gsocc.datasets.health import Finding
 from gsocc.datasets.rig_index import build_index
 from gsocc.datasets.world.rig_spec import RigSpec, rig_cameras
 from gsocc.datasets.world.writer import write_world

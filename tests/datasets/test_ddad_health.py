@@ -9,7 +9,7 @@ from dgp_files import write_dgp_root
 
 from gsocc.app.commands import doctor, index
 from gsocc.datasets.ddad_health import inspect_ddad
-from gsocc.datasets.nuscenes_health import Finding
+from gsocc.datasets.health import Finding
 from gsocc.errors import DataError
 
 

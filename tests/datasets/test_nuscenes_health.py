@@ -8,7 +8,8 @@ import typer
 
 from gsocc.app.cli import main
 from gsocc.app.commands import doctor, index
-from gsocc.datasets.nuscenes_health import Finding, inspect_nuscenes
+from gsocc.datasets.health import Finding
+from gsocc.datasets.nuscenes_health import inspect_nuscenes
 from gsocc.errors import DataError
 
 VERSION = "v1.0-trainval"

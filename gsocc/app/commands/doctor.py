@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from gsocc.datasets.nuscenes_health import Finding
+    from gsocc.datasets.health import Finding
 
 
 def env() -> None:

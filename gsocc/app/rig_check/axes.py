@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from gsocc.app.rig_check.views import View
-from gsocc.datasets.nuscenes_health import Finding
+from gsocc.datasets.health import Finding
 
 _UPRIGHT = 0.5  # least share of "down" in an image's y axis: cameras tilted or rolled by up to 60 degrees
 _LEVEL = 0.85  # most share of "up" in where a camera looks

@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from gsocc.app.rig_check.views import View, read_view
+from gsocc.datasets.health import Finding
 from gsocc.datasets.index import SurroundIndex
-from gsocc.datasets.nuscenes_health import Finding
 
 _LEAST_TRACKS = 24
 _LEAST_SHIFT = 0.004  # of the image's width, the median shift of a moving camera's features

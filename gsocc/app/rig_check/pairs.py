@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from gsocc.app.rig_check.views import View
-from gsocc.datasets.nuscenes_health import Finding
+from gsocc.datasets.health import Finding
 
 _RATIO = 0.8  # Lowe's: the best match must be better than this times the second
 _NEAR_SHARE, _NEAR_PX = 0.004, 1.5  # of the width, and at least: what counts as near a line

@@ -11,8 +11,8 @@ from gsocc.app.rig_check.motion import check_motion, measure_motion
 from gsocc.app.rig_check.pairs import check_pair, match_pair
 from gsocc.app.rig_check.picture import ground_picture
 from gsocc.app.rig_check.views import View, read_views
+from gsocc.datasets.health import Finding
 from gsocc.datasets.index import ALL_SCENES, SurroundIndex, open_index, pose_matrix
-from gsocc.datasets.nuscenes_health import Finding
 from gsocc.geometry.overlap import overlap_masks
 from gsocc.progress import note
 from gsocc.structures import CameraRig
