@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 
     from occ_stage.evaluate import Evaluation
 
+MetricsFolder = Annotated[Path | None, typer.Option(help="Folder for metrics.json; default <run>/eval.")]
+PredictionsFolder = Annotated[Path | None, typer.Option(help="Also write a prediction file per key frame here.")]
+Baselines = Annotated[bool, typer.Option(help="Score the trivial predictors on the same frames too.")]
+Protocols = Annotated[
+    str | None, typer.Option(help="Protocols to score in one pass, separated by commas; see docs/metrics.md.")
+]
+
 
 def train(
     config: ConfigFile,
@@ -47,12 +54,10 @@ def train(
 def evaluate(
     checkpoint: Checkpoint,
     overrides: Overrides = [],  # noqa: B006
-    out: Annotated[Path | None, typer.Option(help="Folder for metrics.json; default <run>/eval.")] = None,
-    predictions: Annotated[Path | None, typer.Option(help="Also write a prediction file per key frame here.")] = None,
-    baselines: Annotated[bool, typer.Option(help="Score the trivial predictors on the same frames too.")] = True,
-    protocol: Annotated[
-        str | None, typer.Option(help="Protocols to score in one pass, separated by commas; see docs/metrics.md.")
-    ] = None,
+    out: MetricsFolder = None,
+    predictions: PredictionsFolder = None,
+    baselines: Baselines = True,
+    protocol: Protocols = None,
 ) -> None:
     """Score a trained stage-2 run on the validation split of its data."""
     _score(checkpoint, overrides, out, predictions, baselines, protocol)
@@ -106,12 +111,10 @@ def _require_dataset(checkpoint: Path, overrides: Sequence[str], wanted: str) ->
 def evaluate_rig(
     checkpoint: Checkpoint,
     overrides: Overrides = [],  # noqa: B006
-    out: Annotated[Path | None, typer.Option(help="Folder for metrics.json; default <run>/eval.")] = None,
-    predictions: Annotated[Path | None, typer.Option(help="Also write a prediction file per key frame here.")] = None,
-    baselines: Annotated[bool, typer.Option(help="Score the trivial predictors on the same frames too.")] = True,
-    protocol: Annotated[
-        str | None, typer.Option(help="Protocols to score in one pass, separated by commas; see docs/metrics.md.")
-    ] = None,
+    out: MetricsFolder = None,
+    predictions: PredictionsFolder = None,
+    baselines: Baselines = True,
+    protocol: Protocols = None,
 ) -> None:
     """Score a stage-2 run on a rig of your own, by what there is: LiDAR, 2-D labels, occupancy of a synthetic world."""
     _require_dataset(checkpoint, overrides, "rig")
@@ -127,12 +130,10 @@ def evaluate_ddad(
             help="Which validation frames: split (all there are), all_3950 or unique_3802, the published lists of DDAD."
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for metrics.json; default <run>/eval.")] = None,
-    predictions: Annotated[Path | None, typer.Option(help="Also write a prediction file per key frame here.")] = None,
-    baselines: Annotated[bool, typer.Option(help="Score the trivial predictors on the same frames too.")] = True,
-    protocol: Annotated[
-        str | None, typer.Option(help="Protocols to score in one pass, separated by commas; see docs/metrics.md.")
-    ] = None,
+    out: MetricsFolder = None,
+    predictions: PredictionsFolder = None,
+    baselines: Baselines = True,
+    protocol: Protocols = None,
 ) -> None:
     """Score a stage-2 run on DDAD: depth to 200 m by camera, occupancy by LiDAR, and by truth where it exists."""
     from gsocc.engine import is_main_process
