@@ -219,7 +219,8 @@ class PoseConfig(Config):
         if surplus:
             raise ValueError(
                 f"pose.{surplus[0]} is given, but pose.source: {self.source} does not read it; "
-                f"set pose.source: {'stage1' if surplus[0] == 'checkpoint' else 'file'}, or leave it out"
+                f"set pose.source: {'stage1' if surplus[0] == 'checkpoint' else 'file'}, or leave it out "
+                f"(pose.{surplus[0]}=null takes back what a file sets)"
             )
         if self.readout is not None and self.source != "stage1":
             raise ValueError(f"pose.readout belongs to pose.source: stage1, got pose.source: {self.source}")

@@ -72,7 +72,11 @@ def default_protocols(config: OccConfig) -> tuple[str, ...]:
 
 
 def choose_threshold(predictor: Predictor) -> ThresholdChoice:
-    """Choose the occupancy threshold on training frames; the frames that are scored take no part in it."""
+    """Choose the occupancy threshold on training frames; the frames that are scored take no part in it.
+
+    Raises:
+        UserError: Where the criterion needs Occ3D labels that the training split has not.
+    """
     config, what = predictor.config, "choosing the threshold"
     limit, criterion = config.evaluation.threshold_samples, config.threshold_criterion
     if criterion == "scan":
@@ -80,6 +84,12 @@ def choose_threshold(predictor: Predictor) -> ThresholdChoice:
         for batch, key_frame in training_scans(config, limit, what):
             scans.update(predictor(batch).occupancy, (key_frame,))
         return scans.choose()
+    if not has_labels(config, "train"):
+        raise UserError(
+            f"{config.data.root}: evaluation.threshold_criterion: {criterion} chooses the occupancy threshold by Occ3D "
+            "labels of training frames, and there are none; choose it by LiDAR, evaluation.threshold_criterion=scan, "
+            "set it, evaluation.threshold=0.3, or write a synthetic world with --exact"
+        )
     sweep = ThresholdSweep(criterion=criterion).to(predictor.device)
     for batch in training_truth(config, limit, what):
         frame = predictor(batch)

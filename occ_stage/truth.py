@@ -1,6 +1,7 @@
 """What a run is held against: the parts of a data set that its protocols ask for, frame by frame."""
 
 from collections.abc import Collection, Iterator
+from typing import Literal
 
 import torch
 
@@ -31,9 +32,9 @@ def validation_set(config: OccConfig, needs: Collection[Need]) -> NuScenesDatase
     return dataset
 
 
-def has_labels(config: OccConfig) -> bool:
-    """Return whether the first validation frame has Occ3D labels."""
-    dataset = validation_set(config, ())
+def has_labels(config: OccConfig, split: Literal["train", "val"] = "val") -> bool:
+    """Return whether the first validation, or training, frame has Occ3D labels."""
+    dataset = validation_set(config, ()) if split == "val" else open_dataset(config, split, parts=(), frame_ids=(0,))
     row = int(dataset.rows[0])
     return occ3d_path(dataset.gts_root, dataset.index.scene(row), dataset.index.token(row)).is_file()
 

@@ -59,7 +59,8 @@ def masks(
     least_frames: Annotated[int, typer.Option(help="A scene with fewer from places that differ says nothing.")] = 8,
     step: Annotated[float, typer.Option(help="How far the vehicle moves between two of them, in metres.")] = 0.25,
     steadiness: Annotated[
-        float, typer.Option(help="Largest share of what the world varies by that is steady; paint mirrors it.")
+        float,
+        typer.Option(min=0, max=1, help="Largest share of what the world varies by that is steady; paint mirrors it."),
     ] = 0.35,
     margin: Annotated[int, typer.Option(min=0, help="Widen the vehicle by so many pixels.")] = 0,
     pictures: Annotated[Path | None, typer.Option(help="Folder of the pictures; MASKS_pictures by default.")] = None,
