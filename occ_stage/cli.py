@@ -59,7 +59,8 @@ def evaluate(
     baselines: Baselines = True,
     protocol: Protocols = None,
 ) -> None:
-    """Score a trained stage-2 run on the validation split of its data."""
+    """Score a stage-2 run on nuScenes: the validation split of its data."""
+    _require_dataset(checkpoint, overrides, "nuscenes")
     _score(checkpoint, overrides, out, predictions, baselines, protocol)
 
 

@@ -140,7 +140,7 @@ def prepare_ddad_world(world: Path, plan: DemoPlan) -> Prepared:
         build_index(world)
     index = read_index(default_index_path(world, VERSION))
     scenes, masks = pick_scenes(index), world / "mask"
-    make_masks(index, world, masks, scenes, MaskOptions())
+    make_masks(index, world, masks, scenes, MaskOptions(least_frames=5, step_m=0.1))  # of short drives, all images
     sheets = write_mask_pictures(index, world, masks, scenes, world / "mask_pictures")
     found = mask_overlaps(index, masks, world / "truth" / "mask", scenes)
     settings = {"mask_iou_mean": sum(found) / len(found), "mask_iou_least": min(found)}
@@ -193,7 +193,7 @@ NUSCENES = DemoDataset(
 DDAD = DemoDataset(
     name="ddad",
     # Many short drives: samples a tenth of a second apart are nearly one image, and no two streets are.
-    plan=DemoPlan(scenes=44, val_scenes=4, keyframes=10, image_size=(96, 152), volume_steps=None),
+    plan=DemoPlan(scenes=44, val_scenes=4, keyframes=5, image_size=(96, 152), volume_steps=None),
     out=Path("runs/demo_ddad"),
     world=Path("data/demo_ddad_world"),
     prepare=prepare_ddad_world,

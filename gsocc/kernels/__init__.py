@@ -23,5 +23,8 @@ def _keep_compiled_kernels_apart() -> None:
     config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]  # numba sets its options by name
 
 
+if "NUMBA_THREADING_LAYER_PRIORITY" not in os.environ:
+    # Open3D brings a TBB that numba finds first and refuses, with a warning.
+    config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]  # type: ignore[attr-defined]
 if "NUMBA_CACHE_DIR" not in os.environ:
     _keep_compiled_kernels_apart()

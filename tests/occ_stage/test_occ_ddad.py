@@ -15,6 +15,7 @@ from gsocc.datasets.index import read_index
 from gsocc.datasets.key_frames import KeyFrameReader
 from gsocc.datasets.occ3d import occ3d_path, read_occ3d
 from gsocc.datasets.world import write_ddad_world
+from gsocc.errors import UserError
 from gsocc.metrics import ScanMetric
 from gsocc.metrics.protocols import STREET
 from gsocc.structures import collate
@@ -175,3 +176,7 @@ def test_without_truth_a_threshold_is_chosen_by_lidar_and_scores_need_no_labels(
     refused = CliRunner().invoke(app, ["eval", "ddad", str(tmp_path / "run"), "--frames", "unique_3802"])
     assert refused.exit_code != 0
     assert "3802 frames" in str(refused.exception)
+    other = CliRunner().invoke(app, ["eval", "nuscenes", str(tmp_path / "run")])
+    assert other.exit_code != 0 and "score it with gsocc eval ddad" in str(other.exception)
+    with pytest.raises(UserError, match="threshold_criterion"):
+        evaluate_checkpoint(tmp_path / "run", ["evaluation.threshold_criterion=miou"], out=tmp_path)

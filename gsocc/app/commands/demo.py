@@ -28,7 +28,7 @@ def demo(
     stage1_steps: Annotated[int | None, typer.Option(help="Training steps of each run of stage 1.", min=1)] = None,
     scenes: Annotated[int | None, typer.Option(help="Scenes of the world; 18, or 44 of DDAD.", min=2)] = None,
     val_scenes: Annotated[int | None, typer.Option(help="Held-out scenes among them; 3, or 4 of DDAD.", min=1)] = None,
-    keyframes: Annotated[int | None, typer.Option(help="Key frames per scene; 12, or 10 at 10 Hz.", min=3)] = None,
+    keyframes: Annotated[int | None, typer.Option(help="Key frames per scene; 12, or 5 at 10 Hz.", min=3)] = None,
 ) -> None:
     """Write a synthetic world, train both stages, evaluate, and write a report with pictures.
 
