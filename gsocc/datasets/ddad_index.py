@@ -76,6 +76,8 @@ def build_index(
     unknown = sorted(set(skip) - set(PARTS))
     if unknown:
         raise ValueError(f"build_index: skip must be among {', '.join(PARTS)}, got {', '.join(unknown)}")
+    if not path.exists():
+        raise DataError(f"{path}: no such folder; expected a data root, or the JSON of a dataset in DGP format")
     splits = {name: open_scene_dataset(path, name) for name in split_names(path)}
     if not splits:
         raise DataError(f"{path}: the dataset lists no scenes; copy its JSON again")

@@ -324,3 +324,9 @@ def test_real_depth_and_motion_carry_pixels_into_the_next_image(real_root: Path,
         assert warped > 0.86, found
         assert warped > still, found
         assert still > inverse, found
+
+
+def test_a_folder_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    """Not a file below it, which would read as a damaged copy."""
+    with pytest.raises(DataError, match="nowhere: no such folder"):
+        build_index(tmp_path / "nowhere")
